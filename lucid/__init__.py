@@ -1,0 +1,94 @@
+"""Lucid: volumetric (3-D) deep learning on Apple Silicon, built on MLX."""
+
+from lucid import _cpu
+
+_cpu.prepare()  # before anything imports MLX
+
+# isort: split
+from mlx.core import (
+    bfloat16,
+    bool_,
+    complex64,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
+from lucid import nn
+from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
+from lucid.creation import (
+    arange,
+    cat,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    get_rng_state,
+    linspace,
+    manual_seed,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    set_rng_state,
+    stack,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from lucid.serialization import CheckpointError, load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "DTypeLike",
+    "DeviceLike",
+    "Size3d",
+    "Tensor",
+    "arange",
+    "bfloat16",
+    "bool_",
+    "cat",
+    "complex64",
+    "empty",
+    "eye",
+    "float16",
+    "float32",
+    "float64",
+    "from_numpy",
+    "full",
+    "get_rng_state",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "linspace",
+    "load",
+    "manual_seed",
+    "nn",
+    "ones",
+    "ones_like",
+    "rand",
+    "randint",
+    "randn",
+    "save",
+    "set_rng_state",
+    "stack",
+    "tensor",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "zeros",
+    "zeros_like",
+]

@@ -1,0 +1,89 @@
+"""Linux: a real BLAS and a calmer allocator for MLX's CPU backend, before MLX loads.
+
+MLX's Linux wheel links the reference BLAS, 50 times slower than MKL or OpenBLAS, and
+its allocator gives every large buffer back to the system. Both can be mended from
+outside, once, before `mlx.core` is first imported:
+
+- `LUCID_BLAS`: `auto` (MKL from this environment, else a system OpenBLAS), `mkl`,
+  `openblas`, a path to a library, or `0` for none.
+- `LUCID_MALLOC`: `0` leaves glibc's allocator as it is.
+
+Anything else than Linux is left alone, and so is a machine without such a library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from pathlib import Path
+
+_OFF = ("0", "off", "none")
+_OPENBLAS = ("libopenblas.so.0", "libopenblas.so")
+
+# glibc's mallopt parameters (malloc.h), and a bound above any buffer worth keeping.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BELOW = 2**30
+
+blas: str | None = None
+"""The library that was loaded in place of the wheel's reference BLAS, if any."""
+
+
+def prepare() -> None:
+    """Load a BLAS and calm the allocator, unless told not to."""
+    if sys.platform != "linux":
+        return
+    if os.environ.get("LUCID_MALLOC", "auto").lower() not in _OFF:
+        _calm_allocator()
+    choice = os.environ.get("LUCID_BLAS", "auto")
+    if choice.lower() in _OFF:
+        return
+    if "mlx.core" in sys.modules:
+        _warn_too_late(choice)
+        return
+    _load(choice)
+
+
+def _candidates(choice: str) -> list[str]:
+    mkl = [str(path) for path in Path(sys.prefix, "lib").glob("libmkl_rt.so*")]
+    if choice == "auto":
+        return [*mkl, *_OPENBLAS]
+    return {"mkl": mkl, "openblas": list(_OPENBLAS)}.get(choice, [choice])
+
+
+def _load(choice: str) -> None:
+    """Bind the first candidate that loads, for all that is loaded after it."""
+    global blas
+    for library in _candidates(choice):
+        try:
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        blas = library
+        return
+    if choice != "auto":
+        warnings.warn(
+            f"LUCID_BLAS={choice} could not be loaded; MLX's CPU backend stays on its "
+            "reference BLAS.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_too_late(choice: str) -> None:
+    if any(os.path.exists(library) for library in _candidates(choice)):
+        warnings.warn(
+            "mlx was imported before lucid, so its CPU backend keeps the slow "
+            "reference BLAS: import lucid first (or set LUCID_BLAS=0 to silence this).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _calm_allocator() -> None:
+    """Keep freed buffers for reuse instead of unmapping and faulting them in again."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _KEEP_BELOW - 1)

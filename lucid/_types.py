@@ -1,0 +1,156 @@
+"""The types that every signature speaks of, and what turns a user's words into them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+import os
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+import numpy as np
+
+Tensor: TypeAlias = mx.array
+"""Lucid's tensors are plain MLX arrays: no wrapper, no copy."""
+
+Size3d: TypeAlias = int | tuple[int, int, int]
+DTypeLike: TypeAlias = "mx.Dtype | str | np.dtype | type | None"
+DeviceLike: TypeAlias = "mx.Device | mx.DeviceType | str | None"
+
+FLOAT_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+DTYPES = {
+    name: getattr(mx, "bool_" if name == "bool" else name)
+    for name in (
+        *("bool", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+        *("float16", "bfloat16", "float32", "float64", "complex64"),
+    )
+}
+_DEVICES = {"cpu": mx.cpu, "gpu": mx.gpu, "metal": mx.gpu}
+
+
+def dtype_name(dtype: mx.Dtype) -> str:
+    """`mx.float32` -> `"float32"`."""
+    return str(dtype).removeprefix("mlx.core.")
+
+
+def resolve_dtype(dtype: DTypeLike) -> mx.Dtype:
+    """The MLX dtype of an MLX dtype, a name, a NumPy dtype, or None (float32).
+
+    Raises:
+        TypeError: if MLX has no such dtype.
+    """
+    if dtype is None:
+        return mx.float32
+    if isinstance(dtype, mx.Dtype):
+        return dtype
+    name = dtype
+    if not isinstance(dtype, str):
+        with contextlib.suppress(TypeError):
+            name = np.dtype(dtype).name
+    if isinstance(name, str) and name in DTYPES:
+        return DTYPES[name]
+    raise TypeError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}.")
+
+
+def check_float_dtype(name: str, dtype: mx.Dtype) -> None:
+    """Refuse a dtype that Lucid's layers do not compute in."""
+    if dtype not in FLOAT_DTYPES:
+        raise TypeError(
+            f"`{name}` (={dtype_name(dtype)}) must be float32, float16 or bfloat16."
+        )
+
+
+def resolve_device(device: DeviceLike) -> mx.Device | None:
+    """The MLX device of a device, a device type or a name; None stays None.
+
+    Raises:
+        TypeError: if `device` is none of these.
+        ValueError: if there is no such device on this machine.
+    """
+    if device is None:
+        return None
+    if isinstance(device, str):
+        if device not in _DEVICES:
+            raise ValueError(f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.")
+        device = _DEVICES[device]
+    if isinstance(device, mx.DeviceType):
+        device = mx.Device(device)
+    if not isinstance(device, mx.Device):
+        raise TypeError(
+            f"`device` (={device!r}) must be an mlx.core.Device, a DeviceType, "
+            "'cpu', 'gpu', 'metal' or None."
+        )
+    if not device_available(device):
+        raise ValueError(f"`device` (={device}) is not available on this machine.")
+    return device
+
+
+def device_available(device: mx.Device) -> bool:
+    """Whether this machine has `device`."""
+    return mx.is_available(device)
+
+
+def device_name(device: DeviceLike) -> str | None:
+    """`"cpu"`, `"gpu"` or None: what a module stores, since devices do not pickle."""
+    resolved = resolve_device(device)
+    return None if resolved is None else resolved.type.name
+
+
+def running_on(device: DeviceLike) -> contextlib.AbstractContextManager[Any]:
+    """A context in which MLX operations run on `device` (None: where they would)."""
+    resolved = resolve_device(device)
+    return contextlib.nullcontext() if resolved is None else mx.stream(resolved)
+
+
+def integer(name: str, value: Any) -> int:
+    """`value` as an int, refusing floats, bools and strings."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` (={value!r}) must be an int, not a bool.")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` (={value!r}) must be an int.") from None
+
+
+def positive(name: str, value: Any) -> int:
+    """`value` as an int of at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"`{name}` (={number}) must be at least 1.")
+    return number
+
+
+def triple(name: str, value: Any, minimum: int) -> tuple[int, int, int]:
+    """An int or three ints as (depth, height, width), each at least `minimum`.
+
+    Raises:
+        TypeError: if `value` is neither an int nor a sequence of ints.
+        ValueError: if it has not three entries, or one is below `minimum`.
+    """
+    if isinstance(value, tuple | list):
+        if len(value) != 3:
+            raise ValueError(f"`{name}` (={value!r}) must be an int or three ints.")
+        d, h, w = (integer(name, entry) for entry in value)
+    else:
+        d = h = w = integer(name, value)
+    if min(d, h, w) < minimum:
+        raise ValueError(f"`{name}` (={value!r}) must be at least {minimum}.")
+    return d, h, w
+
+
+def check_allocatable(name: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse an array that this machine cannot hold: MLX would die of it."""
+    too_long = any(length >= 2**31 for length in shape)
+    needed = math.prod(shape) * itemsize
+    if too_long or needed > physical_memory():
+        raise ValueError(
+            f"{name} would make an array of shape {shape} ({needed / 2**30:.1f} GiB), "
+            "more than this machine can hold."
+        )
+
+
+def physical_memory() -> int:
+    """Bytes of memory in this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,271 @@
+"""Making tensors: sizes as separate numbers or one tuple, `dtype=` and `device=`.
+
+Without a `dtype`, functions that are given no values make float32 (`zeros`, `randn`,
+`eye`, `linspace` ...); those given values (`tensor`, `full`, `arange`, the `_like`s)
+keep the values' kind: ints make int32, floats float32. In unified memory a device is
+where an operation runs, not where its result lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lucid._types import (
+    DeviceLike,
+    DTypeLike,
+    Tensor,
+    check_allocatable,
+    check_float_dtype,
+    integer,
+    resolve_dtype,
+    running_on,
+)
+
+# One object for all threads; its entry is the calling thread's key.
+_random_state: Any = mx.random.state
+
+
+def zeros(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """A tensor of zeros.
+
+    Args:
+        size: the shape, as separate ints or one tuple.
+        dtype: None is float32.
+        device: where to run; None is MLX's default.
+
+    Example:
+        >>> import lucid
+        >>> lucid.zeros(2, 3).shape, lucid.zeros((2, 3)).shape
+        ((2, 3), (2, 3))
+    """
+    return _filled(size, 0, dtype, device)
+
+
+def ones(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """A tensor of ones; arguments as for `zeros`."""
+    return _filled(size, 1, dtype, device)
+
+
+def empty(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """A tensor to be overwritten; MLX has no uninitialized memory, so it is zeros."""
+    return _filled(size, 0, dtype, device)
+
+
+def full(
+    size: Any,
+    fill_value: float,
+    *,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+) -> Tensor:
+    """A tensor holding one value; without a dtype, the value's kind decides."""
+    resolved = _kind_of(fill_value) if dtype is None else resolve_dtype(dtype)
+    return _filled((size,), fill_value, resolved, device)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
+) -> Tensor:
+    """Zeros of the shape, and unless told otherwise the dtype, of `input`."""
+    return zeros(
+        input.shape, dtype=input.dtype if dtype is None else dtype, device=device
+    )
+
+
+def ones_like(
+    input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
+) -> Tensor:
+    """Ones of the shape, and unless told otherwise the dtype, of `input`."""
+    return ones(
+        input.shape, dtype=input.dtype if dtype is None else dtype, device=device
+    )
+
+
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+) -> Tensor:
+    """start, start + step, ... below end; `arange(n)` counts from 0.
+
+    Example:
+        >>> import lucid
+        >>> lucid.arange(2, 8, 3)
+        array([2, 5], dtype=int32)
+    """
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise ValueError("`step` must not be 0.")
+    if not all(map(math.isfinite, (start, end, step))):
+        raise ValueError(f"arange({start}, {end}, {step}): arguments must be finite.")
+    count = max(0, math.ceil((end - start) / step))
+    check_allocatable("`end`", (count,), 8)
+    resolved = _kind_of(start, end, step) if dtype is None else resolve_dtype(dtype)
+    with running_on(device):
+        return mx.arange(start, end, step, dtype=resolved)
+
+
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+) -> Tensor:
+    """`steps` values from start to end, both included, evenly apart."""
+    (steps,) = _shape((steps,), name="steps")
+    with running_on(device):
+        return mx.linspace(start, end, steps, dtype=resolve_dtype(dtype))
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: DTypeLike = None, device: DeviceLike = None
+) -> Tensor:
+    """Ones on the diagonal of an (n, m) matrix; m is n unless given."""
+    rows, columns = _shape((n, n if m is None else m), name="n")
+    with running_on(device):
+        return mx.eye(rows, columns, dtype=resolve_dtype(dtype))
+
+
+def rand(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """Uniform numbers in [0, 1); arguments as for `zeros`, floating dtypes only."""
+    with running_on(device):
+        return mx.random.uniform(shape=_shape(size), dtype=_floating(dtype))
+
+
+def randn(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """Normal numbers of mean 0 and variance 1; arguments as for `rand`."""
+    with running_on(device):
+        return mx.random.normal(shape=_shape(size), dtype=_floating(dtype))
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    dtype: DTypeLike = mx.int32,
+    device: DeviceLike = None,
+) -> Tensor:
+    """Integers in [low, high); `randint(high, size)` draws from [0, high).
+
+    Example:
+        >>> import lucid
+        >>> lucid.randint(10, (2, 3)).shape, lucid.randint(5, 10, (2, 3)).shape
+        ((2, 3), (2, 3))
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    low, high = integer("low", low), integer("high", high)
+    if low >= high:
+        raise ValueError(f"`low` (={low}) must be below `high` (={high}).")
+    with running_on(device):
+        return mx.random.randint(
+            low, high, shape=_shape((size,)), dtype=resolve_dtype(dtype)
+        )
+
+
+def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """A tensor of a number, nested lists, a NumPy array or another tensor (copied).
+
+    NumPy's float64 becomes float32 unless `dtype` asks for it.
+
+    Example:
+        >>> import lucid
+        >>> lucid.tensor([[1.0, 2.0]]).shape
+        (1, 2)
+    """
+    with running_on(device):
+        return mx.array(data, None if dtype is None else resolve_dtype(dtype))
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor with a NumPy array's values (copied; float64 becomes float32)."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"`array` must be a numpy.ndarray, not {type(array).__name__}.")
+    return mx.array(array)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors along an axis they have."""
+    return mx.concatenate(_sequence(tensors), axis=dim)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis."""
+    return mx.stack(_sequence(tensors), axis=dim)
+
+
+def manual_seed(seed: int) -> None:
+    """Make what is drawn from here on reproducible; the same as `mx.random.seed`."""
+    seed = integer("seed", seed)
+    mx.random.seed(seed % 2**64)
+
+
+def get_rng_state() -> Tensor:
+    """The random state of this thread: a key for `set_rng_state`."""
+    return mx.array(_random_state[0])
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Go back to a state that `get_rng_state` returned.
+
+    The key is not evaluated, so this works inside traced functions too.
+    """
+    _random_state[0][...] = new_state
+
+
+def _filled(
+    size: tuple[Any, ...], value: float, dtype: DTypeLike, device: DeviceLike
+) -> Tensor:
+    resolved = resolve_dtype(dtype)
+    shape = _shape(size, resolved.size)
+    with running_on(device):
+        return mx.full(shape, value, dtype=resolved)
+
+
+def _shape(
+    size: tuple[Any, ...], itemsize: int = 4, name: str = "size"
+) -> tuple[int, ...]:
+    """`zeros(2, 3)` and `zeros((2, 3))` alike, refusing what is no shape."""
+    if len(size) == 1 and isinstance(size[0], tuple | list):
+        size = tuple(size[0])
+    shape = tuple(integer(name, length) for length in size)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"`{name}` (={shape}) must not be negative.")
+    check_allocatable(f"`{name}`", shape, itemsize)
+    return shape
+
+
+def _floating(dtype: DTypeLike) -> mx.Dtype:
+    resolved = resolve_dtype(dtype)
+    check_float_dtype("dtype", resolved)
+    return resolved
+
+
+def _kind_of(*values: float) -> mx.Dtype:
+    """The dtype MLX gives to Python numbers of these kinds together."""
+    if all(isinstance(value, bool) for value in values):
+        return mx.bool_
+    with contextlib.suppress(TypeError):
+        for value in values:
+            integer("value", value)
+        return mx.int32
+    return mx.float32
+
+
+def _sequence(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(tensors, tuple | list) or not tensors:
+        raise TypeError("`tensors` must be a non-empty tuple or list of tensors.")
+    return list(tensors)

@@ -1,0 +1,282 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+from lucid._types import (
+    DeviceLike,
+    DTypeLike,
+    Size3d,
+    Tensor,
+    check_allocatable,
+    check_float_dtype,
+    device_name,
+    positive,
+    resolve_dtype,
+    running_on,
+    triple,
+)
+from lucid.geometry import check_groups, check_padding, check_padding_mode
+from lucid.nn import functional as F
+from lucid.nn import init
+from lucid.nn.first_call import Transaction
+from lucid.nn.functional.conv import channels_of, conv3d_geometry
+from lucid.nn.lazy import LazyModule
+from lucid.nn.module import Module, Parameter
+
+
+class Conv3d(Module):
+    """3-D convolution over volumes of several channels.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: an int, or (depth, height, width).
+        stride: step between outputs, in voxels.
+        padding: voxels added on both sides of each axis, or 'valid' (none), or 'same'
+            (as many as keep the size; an odd one goes after; needs stride 1).
+        dilation: step between kernel taps, in voxels.
+        groups: blocks of channels that do not see each other; divides both channel
+            counts. `groups=in_channels` is a depthwise convolution.
+        bias: whether to add a learned number to each output channel.
+        padding_mode: 'zeros', 'reflect', 'replicate' or 'circular'.
+        device: 'cpu', 'gpu' (or 'metal'), an MLX device, or None for MLX's default when
+            called. In unified memory it is where the layer runs.
+        dtype: float32 (None), float16 or bfloat16; half types accumulate in float32.
+
+    Attributes:
+        weight (Parameter): (out_channels, in_channels / groups, KD, KH, KW), drawn from
+            U(-b, b), b = 1 / sqrt(in_channels / groups * KD * KH * KW): He et al.'s
+            (2015) uniform rule with a = sqrt(5), as PyTorch draws it.
+        bias (Parameter | None): (out_channels,), drawn from the same interval.
+
+    Shape:
+        - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
+        - output: (N, O, OD, OH, OW) or (O, OD, OH, OW); sizes as in `F.conv3d`
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: a value that is out of range or does not fit the others; at the
+            call, a shape that does not fit the layer.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> conv = nn.Conv3d(4, 8, 3, padding=1, padding_mode="reflect")
+        >>> conv(lucid.zeros(2, 4, 16, 32, 32)).shape
+        (2, 8, 16, 32, 32)
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+    in_channels: int | None
+    padding: tuple[int, int, int] | str
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size3d,
+        stride: Size3d = 1,
+        padding: Size3d | str = 0,
+        dilation: Size3d = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: DeviceLike = None,
+        dtype: DTypeLike = None,
+    ):
+        super().__init__()
+        self.in_channels = positive("in_channels", in_channels)
+        resolved = self._configure(
+            *(out_channels, kernel_size, stride, padding, dilation, groups, bias),
+            *(padding_mode, device, dtype),
+        )
+        check_groups(self.groups, "in_channels", self.in_channels)
+        for name in self.parameter_shapes():
+            self[name] = mx.zeros((0,), resolved)  # reset_parameters reads the dtype
+        self.reset_parameters()
+
+    def _configure(
+        self,
+        out_channels: int,
+        kernel_size: Size3d,
+        stride: Size3d,
+        padding: Size3d | str,
+        dilation: Size3d,
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        device: DeviceLike,
+        dtype: DTypeLike,
+    ) -> mx.Dtype:
+        """Check and keep everything but the input channels; returns the dtype."""
+        self.out_channels = positive("out_channels", out_channels)
+        self.kernel_size = triple("kernel_size", kernel_size, minimum=1)
+        self.stride = triple("stride", stride, minimum=1)
+        self.padding = check_padding(padding, self.stride)
+        self.dilation = triple("dilation", dilation, minimum=1)
+        self.groups = positive("groups", groups)
+        check_groups(self.groups, "out_channels", self.out_channels)
+        if not isinstance(bias, bool):
+            raise TypeError(f"`bias` (={bias!r}) must be True or False.")
+        self._has_bias = bias
+        if not bias:
+            self.bias = None
+        self.padding_mode = check_padding_mode(padding_mode)
+        self.device = device_name(device)
+        resolved = resolve_dtype(dtype)
+        check_float_dtype("dtype", resolved)
+        return resolved
+
+    def parameter_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each parameter, None where it depends on the input."""
+        channels = self.in_channels
+        per_group = None if channels is None else channels // self.groups
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "weight": (self.out_channels, per_group, *self.kernel_size)
+        }
+        if self._has_bias:
+            shapes["bias"] = (self.out_channels,)
+        return shapes
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew; a layer still lazy draws at its first call."""
+        if self.in_channels is None:
+            return
+        dtype = self["weight"].dtype
+        per_group = self.in_channels // self.groups
+        shape = (self.out_channels, per_group, *self.kernel_size)
+        check_allocatable("`in_channels` and `out_channels`", shape, 4)
+        with running_on(self.device):
+            weight = mx.zeros(shape, dtype)
+            self.weight = init.kaiming_uniform_(weight, a=math.sqrt(5))
+            if self._has_bias:
+                bound = 1 / math.sqrt(math.prod(shape[1:]))  # 1 / sqrt(fan_in)
+                bias = mx.zeros((self.out_channels,), dtype)
+                self.bias = init.uniform_(bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x`, (N, C, D, H, W) or (C, D, H, W)."""
+        with running_on(self.device):
+            return F.conv3d(
+                x,
+                self["weight"],
+                self.bias,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.groups,
+                self.padding_mode,
+            )
+
+    def extra_repr(self) -> str:
+        """The arguments, those at their defaults left out."""
+        text = (
+            f"{self.in_channels}, {self.out_channels}, "
+            f"kernel_size={self.kernel_size}, stride={self.stride}"
+        )
+        if self.padding != (0, 0, 0):
+            text += f", padding={self.padding}"
+        if self.dilation != (1, 1, 1):
+            text += f", dilation={self.dilation}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        if not self._has_bias:
+            text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode}"
+        return text
+
+
+class LazyConv3d(LazyModule, Conv3d):
+    """A Conv3d that infers in_channels from the first input.
+
+    The first call reads the channels from axis 1 of its input (axis 0 unbatched), draws
+    the weights that `Conv3d` would draw from the same random state, and leaves them to
+    be evaluated together with its output. Loading a state dict reads them from the
+    weight instead. A first call or load that fails leaves the layer as it was.
+
+    Until then `weight`, `bias` and `in_channels` are None. Casting, freezing and
+    choosing a device already work, and are honored afterwards; asking for
+    `trainable_parameters()` or `state_dict()` raises `UninitializedParameterError`.
+
+    Args:
+        out_channels: channels of the output.
+        kernel_size: an int, or (depth, height, width).
+        stride: as in `Conv3d`.
+        padding: as in `Conv3d`.
+        dilation: as in `Conv3d`.
+        groups: as in `Conv3d`; whether it divides the input channels shows at the
+            first call.
+        bias: as in `Conv3d`.
+        padding_mode: as in `Conv3d`.
+        device: as in `Conv3d`.
+        dtype: as in `Conv3d`.
+
+    Shape:
+        - input: (N, C, D, H, W) or (C, D, H, W), C inferred
+        - output: (N, O, OD, OH, OW) or (O, OD, OH, OW), as `Conv3d`
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: as for `Conv3d`.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> lazy3d = nn.LazyConv3d(out_channels=32, kernel_size=3, padding=1)
+        >>> print(lazy3d.in_channels, lazy3d.weight)
+        None None
+        >>> lazy3d(lucid.zeros(2, 4, 16, 32, 32)).shape
+        (2, 32, 16, 32, 32)
+        >>> lazy3d.in_channels, lazy3d.weight.shape
+        (4, (32, 4, 3, 3, 3))
+    """
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: Size3d,
+        stride: Size3d = 1,
+        padding: Size3d | str = 0,
+        dilation: Size3d = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: DeviceLike = None,
+        dtype: DTypeLike = None,
+    ):
+        Module.__init__(self)
+        self.in_channels = None
+        resolved = self._configure(
+            *(out_channels, kernel_size, stride, padding, dilation, groups, bias),
+            *(padding_mode, device, dtype),
+        )
+        self._defer(resolved)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x`; the first time, create the weights for its channels."""
+        if not self.has_uninitialized_params():
+            return super().forward(x)
+        channels = channels_of(x)
+        conv3d_geometry(
+            x,
+            (self.out_channels, channels // self.groups, *self.kernel_size),
+            self["weight"].dtype,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding_mode=self.padding_mode,
+        )
+        with Transaction():
+            self._create({"in_channels": channels}, {})
+            return super().forward(x)
+
+    def sizes_from(self, values: dict[str, Tensor]) -> dict[str, int] | None:
+        """The input channels, if the weight is among these parameters."""
+        if "weight" not in values:
+            return None
+        return {"in_channels": values["weight"].shape[1] * self.groups}

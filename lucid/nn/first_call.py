@@ -1,0 +1,135 @@
+"""All or nothing: a call that fails un-materializes every layer it materialized.
+
+Each module call is a `Transaction`. A lazy layer records itself just before it creates
+its weights; when the call that it happened in raises, the records since that call began
+are undone and the random state goes back to where the first of them found it.
+
+A dry run is a call for the weights' sake alone: nothing is evaluated, and all that the
+call moved besides (buffers, the random state) goes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import mlx.core as mx
+
+from lucid.creation import get_rng_state, set_rng_state
+
+
+class _Snapshot:
+    """A module's entries and attributes at one moment."""
+
+    def __init__(self, module: Any):
+        self.module = module
+        self.entries = dict(module.items())
+        self.attributes = dict(module.__dict__)
+
+    def restore(self) -> None:
+        dict.clear(self.module)
+        dict.update(self.module, self.entries)
+        self.module.__dict__.clear()
+        self.module.__dict__.update(self.attributes)
+
+
+class _Thread(threading.local):
+    depth = 0
+    dry_run: _DryRun | None = None
+
+    def __init__(self) -> None:
+        # Layers as they were before they materialized, with the random state then.
+        self.records: list[tuple[_Snapshot, mx.array]] = []
+
+
+class _DryRun:
+    def __init__(self) -> None:
+        self.weights_key = get_rng_state()
+        self.snapshots: dict[int, _Snapshot] = {}
+
+
+_thread = _Thread()
+
+
+class Transaction:
+    """A block whose failure undoes what was recorded in it."""
+
+    __slots__ = ("_mark",)
+
+    def __enter__(self) -> None:
+        self._mark = len(_thread.records)
+        _thread.depth += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        _thread.depth -= 1
+        records = _thread.records
+        if kind is not None and len(records) > self._mark:
+            for snapshot, _key in reversed(records[self._mark :]):
+                snapshot.restore()
+            set_rng_state(records[self._mark][1])
+            del records[self._mark :]
+        if _thread.depth == 0:
+            records.clear()
+
+
+@contextlib.contextmanager
+def creating_weights(module: Any) -> Iterator[None]:
+    """Around a lazy layer's draws: recorded first, and in a dry run drawn in order.
+
+    In a dry run the weights come from a random state of their own, so that dropout
+    between two layers does not shift what the second one draws.
+    """
+    _thread.records.append((_Snapshot(module), get_rng_state()))
+    dry_run = _thread.dry_run
+    if dry_run is None:
+        yield
+        return
+    key = get_rng_state()
+    set_rng_state(dry_run.weights_key)
+    try:
+        yield
+        dry_run.weights_key = get_rng_state()
+        dry_run.snapshots[id(module)] = _Snapshot(module)
+    finally:
+        set_rng_state(key)
+
+
+def in_dry_run() -> bool:
+    """Whether this thread is in a dry run."""
+    return _thread.dry_run is not None
+
+
+def keep_unchanged(model: Any) -> None:
+    """In a dry run, have a module and all inside it restored at the end."""
+    run = _thread.dry_run
+    if run is not None and id(model) not in run.snapshots:
+        for module in model.modules():
+            run.snapshots.setdefault(id(module), _Snapshot(module))
+
+
+@contextlib.contextmanager
+def dry_run() -> Iterator[None]:
+    """A block that leaves behind new weights, and nothing else.
+
+    The random state ends advanced by the weights' draws alone; if the block fails,
+    every layer that it materialized is lazy again.
+    """
+    if _thread.dry_run is not None:
+        yield  # the outer one cleans up
+        return
+    before = get_rng_state()
+    run = _thread.dry_run = _DryRun()
+    after = before
+    try:
+        with Transaction():
+            try:
+                yield
+                after = run.weights_key
+            finally:
+                for snapshot in run.snapshots.values():
+                    snapshot.restore()
+    finally:
+        _thread.dry_run = None
+        set_rng_state(after)

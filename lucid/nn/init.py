@@ -1,0 +1,163 @@
+"""Weight initializers, in place, under PyTorch's names.
+
+Each overwrites its tensor and returns it. The numbers are drawn in float32 and cast,
+so that a half-precision layer starts from the rounded weights of a float32 one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+from lucid._types import Tensor
+
+_GAINS = {
+    "linear": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor on the standard deviation that suits a nonlinearity.
+
+    1 for linear, convolutions and sigmoid, 5/3 for tanh, sqrt(2) for relu,
+    sqrt(2 / (1 + param^2)) for leaky_relu (param is its slope, 0.01 unless given),
+    3/4 for selu: PyTorch's table, from He et al. (2015) for the rectifiers.
+
+    Raises:
+        ValueError: for an unknown nonlinearity.
+
+    Example:
+        >>> from lucid.nn import init
+        >>> init.calculate_gain("leaky_relu", 1.0)
+        1.0
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else float(param)
+        return math.sqrt(2 / (1 + slope**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            f"`nonlinearity` (={nonlinearity!r}) must be one of "
+            f"{(*_GAINS, 'leaky_relu')}."
+        )
+    return _GAINS[nonlinearity]
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Draw from U(a, b)."""
+    _check(tensor)
+    return _assign(tensor, mx.random.uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Draw from N(mean, std^2)."""
+    _check(tensor)
+    return _assign(tensor, mx.random.normal(tensor.shape, loc=mean, scale=std))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with one value."""
+    _check(tensor)
+    return _assign(tensor, mx.full(tensor.shape, val, dtype=tensor.dtype))
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with zeros."""
+    return constant_(tensor, 0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with ones."""
+    return constant_(tensor, 1)
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Draw from U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)).
+
+    Source: Glorot & Bengio, 2010.
+    """
+    fan_in, fan_out = _fans(tensor)
+    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    return uniform_(tensor, -bound, bound)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Draw from N(0, std^2), std = gain * sqrt(2 / (fan_in + fan_out)).
+
+    Source: Glorot & Bengio, 2010.
+    """
+    fan_in, fan_out = _fans(tensor)
+    return normal_(tensor, 0, gain * math.sqrt(2 / (fan_in + fan_out)))
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+) -> Tensor:
+    """Draw from U(-bound, bound), bound = gain * sqrt(3 / fan).
+
+    Args:
+        tensor: (O, I / groups, ...); fan_in is the product of all axes but the first,
+            fan_out of all but the second.
+        a: the slope below zero, for leaky_relu.
+        mode: 'fan_in' keeps the variance forward, 'fan_out' backward.
+        nonlinearity: what follows the layer; see `calculate_gain`.
+
+    Source: He et al., 2015.
+    """
+    std = _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+) -> Tensor:
+    """Draw from N(0, std^2), std = gain / sqrt(fan); arguments as `kaiming_uniform_`.
+
+    Source: He et al., 2015.
+    """
+    return normal_(tensor, 0, _kaiming_std(tensor, a, mode, nonlinearity))
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"`mode` (={mode!r}) must be 'fan_in' or 'fan_out'.")
+    fan_in, fan_out = _fans(tensor)
+    fan = fan_in if mode == "fan_in" else fan_out
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight laid out (O, I / groups, *kernel)."""
+    _check(tensor)
+    if tensor.ndim < 2:
+        raise ValueError(f"`tensor` must have 2 axes or more, got {tensor.shape}.")
+    if tensor.size == 0:
+        raise ValueError(f"`tensor` has an empty axis: shape {tensor.shape}.")
+    taps = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * taps, tensor.shape[0] * taps
+
+
+def _check(tensor: Tensor) -> None:
+    if not isinstance(tensor, mx.array):
+        raise TypeError(
+            f"`tensor` must be a lucid.Tensor, got {type(tensor).__name__}; a lazy "
+            "layer has none before its first call or lucid.nn.materialize."
+        )
+
+
+def _assign(tensor: Tensor, values: Tensor) -> Tensor:
+    tensor[...] = values.astype(tensor.dtype)
+    return tensor

@@ -1,0 +1,185 @@
+"""Layers that learn their input channels from the first input, and ways to show it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn
+
+from lucid._types import FLOAT_DTYPES, Tensor
+from lucid.nn.first_call import Transaction, creating_weights, dry_run, keep_unchanged
+from lucid.nn.module import Module
+from lucid.nn.state import (
+    fits,
+    named_arrays,
+    named_tree,
+    uninitialized_names,
+)
+
+
+class LazyModule(Module):
+    """A layer whose parameters are created by its first call, or by a state dict.
+
+    Until then each parameter is None to a reader, while MLX's dict holds an empty array
+    of its dtype: what MLX does to that (freeze, cast, update) is honored afterwards.
+    Subclasses bring the three methods declared below.
+    """
+
+    parameter_shapes: Callable[[], dict[str, tuple[int | None, ...]]]
+    """The shape of each parameter, None where it depends on the input."""
+    sizes_from: Callable[[dict[str, Tensor]], dict[str, int] | None]
+    """Attributes to set, read off these parameters; None if they do not tell."""
+    reset_parameters: Callable[[], None]
+    """Draw every parameter."""
+
+    def has_uninitialized_params(self) -> bool:
+        """Whether the parameters are yet to be created."""
+        return bool(uninitialized_names(self))
+
+    def materialize_from(self, values: dict[str, Tensor]) -> None:
+        """Take these parameters, of checked shapes, and create the rest if they tell.
+
+        What they do not tell is created by the first call; they are kept for it.
+        """
+        sizes = self.sizes_from(values)
+        with Transaction():
+            if sizes is None:
+                for name, value in values.items():
+                    dict.__setitem__(self, name, value)
+            else:
+                self._create(sizes, values)
+
+    def _defer(self, dtype: mx.Dtype) -> None:
+        """Declare the parameters that the first call will create."""
+        shapes = self.parameter_shapes()
+        for name in shapes:
+            dict.__setitem__(self, name, mx.zeros((0,), dtype))
+        self._no_grad.uninitialized = frozenset(shapes)
+        self._no_grad.layer = repr(self)
+
+    def _create(self, sizes: dict[str, int], values: dict[str, Tensor]) -> None:
+        """Draw the parameters, but for those whose values are there already."""
+        names = uninitialized_names(self)
+        kept = {name: self[name] for name in names if self[name].size}
+        values = kept | values
+        with creating_weights(self):
+            self._no_grad = self._no_grad.initialized()
+            for name, size in sizes.items():
+                setattr(self, name, size)
+            if values.keys() != names:
+                self.reset_parameters()
+            for name, value in values.items():
+                dict.__setitem__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        no_grad = self.__dict__.get("_no_grad")
+        if name in getattr(no_grad, "uninitialized", ()):
+            return None
+        return super().__getattr__(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        # Where MLX's update, load_weights and set_dtype put their arrays.
+        no_grad = self.__dict__.get("_no_grad")
+        if (
+            name not in getattr(no_grad, "uninitialized", ())
+            or not isinstance(value, mx.array)
+            or value.shape == (0,)
+        ):
+            dict.__setitem__(self, name, value)
+            return
+        expected = self.parameter_shapes()[name]
+        if not fits(value.shape, expected):
+            raise ValueError(
+                f"`{name}` of {self!r} cannot have shape {value.shape}: expected "
+                f"{expected}, None for any length."
+            )
+        self.materialize_from({name: value})
+
+
+def has_uninitialized_params(model: mlx.nn.Module) -> bool:
+    """Whether a lazy layer somewhere in the model has yet to create its parameters."""
+    return any(uninitialized_names(module) for _, module in named_tree(model))
+
+
+def materialize(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> mlx.nn.Module:
+    """Create the parameters of every lazy layer that a call would reach.
+
+    The model is called without evaluating anything. Buffers and the training mode stay
+    as they are, and the random state advances by the weights' draws alone. If the call
+    fails, every layer stays lazy.
+
+    Args:
+        model: a module of Lucid's or MLX's.
+        inputs: the call's arguments: arrays, or shapes standing for arrays of the
+            model's dtype.
+        kwargs: likewise, by keyword.
+
+    Returns:
+        The model.
+
+    Example:
+        >>> import lucid.nn as nn
+        >>> conv = nn.materialize(nn.LazyConv3d(8, 3), (1, 4, 16, 16, 16))
+        >>> conv.weight.shape
+        (8, 4, 3, 3, 3)
+    """
+    dtypes = (array.dtype for _, _, _, array in named_arrays(model))
+    dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
+    with dry_run():
+        keep_unchanged(model)
+        model(
+            *(_as_input(value, dtype) for value in inputs),
+            **{name: _as_input(value, dtype) for name, value in kwargs.items()},
+        )
+    return model
+
+
+def _as_input(value: Any, dtype: mx.Dtype) -> Any:
+    is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
+    return mx.zeros(tuple(value), dtype) if is_shape and value else value
+
+
+def value_and_grad(
+    model: mlx.nn.Module, fn: Callable[..., Any]
+) -> Callable[..., tuple[Any, Any]]:
+    """`mlx.nn.value_and_grad` that takes models with lazy layers.
+
+    Where the model has layers without weights, `fn` first runs once without evaluating
+    anything, as `materialize` does, so that the first step has every gradient and
+    moves buffers and the random state once.
+
+    Args:
+        model: the model whose trainable parameters to differentiate with respect to.
+        fn: a function of any arguments that returns a scalar, or a tuple that starts
+            with one.
+
+    Returns:
+        A function of the same arguments that returns `fn`'s value and MLX's nested dict
+        of gradients.
+
+    Raises:
+        UninitializedParameterError: when called, if `fn` leaves layers unused and so
+            without weights.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> conv = nn.LazyConv3d(8, 3)
+        >>> step = nn.value_and_grad(conv, lambda x: conv(x).square().mean())
+        >>> loss, grads = step(lucid.ones(1, 4, 8, 8, 8))
+        >>> grads["weight"].shape
+        (8, 4, 3, 3, 3)
+    """
+    differentiate = mlx.nn.value_and_grad(model, fn)
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if has_uninitialized_params(model):
+            with dry_run():
+                keep_unchanged(model)
+                fn(*args, **kwargs)
+        return differentiate(*args, **kwargs)
+
+    return wrapped

@@ -1,0 +1,77 @@
+"""3-D convolution as a composition of MLX operations.
+
+Every function here takes x (N, C, D, H, W), weight (O, C/g, KD, KH, KW), bias (O,) or
+None and a checked geometry, and returns (N, O, OD, OH, OW).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import mlx.core as mx
+
+from lucid.geometry import ConvGeometry
+from lucid.ops.padding import pad
+
+# The largest block of stacked columns. Measured on the shapes of the benchmark: blocks
+# of a whole kernel plane win until they outgrow the caches, and lose above.
+COLUMNS_BYTES = 64 * 2**20
+
+
+def conv3d_columns(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """Shifted slices of x, stacked a part of the kernel at a time, times the weight.
+
+    The trailing kernel axes are stacked into columns and become one matrix product;
+    the leading ones are accumulated over. Half types compute in float32, so that a
+    sum over the kernel is rounded once.
+    """
+    dtype = x.dtype
+    if dtype != mx.float32:
+        x, weight = x.astype(mx.float32), weight.astype(mx.float32)
+        bias = None if bias is None else bias.astype(mx.float32)
+    g, n, o = geometry.groups, geometry.batch, geometry.out_channels
+    kernel, voxels = geometry.kernel_size, math.prod(geometry.output_size)
+    per_group = geometry.in_channels // g
+    padded = pad(x, geometry.padding, geometry.padding_mode)
+    lead = _accumulated_axes(geometry)
+    inner = math.prod(kernel[lead:])
+    # (KD.., g, O/g, C/g * K..)
+    matrix = weight.reshape(g, o // g, per_group, -1, inner)
+    matrix = matrix.transpose(3, 0, 1, 2, 4).reshape(-1, g, o // g, per_group * inner)
+
+    y = None if bias is None else bias.reshape(g, o // g, 1)
+    for i, outer_tap in enumerate(itertools.product(*map(range, kernel[:lead]))):
+        taps = itertools.product(*map(range, kernel[lead:]))
+        slices = [_shifted(padded, outer_tap + tap, geometry) for tap in taps]
+        block = slices[0] if inner == 1 else mx.stack(slices, axis=2)
+        block = block.reshape(n, g, per_group * inner, voxels)
+        y = matrix[i] @ block if y is None else mx.addmm(y, matrix[i], block)
+    assert y is not None
+    return y.reshape(geometry.output_shape).astype(dtype)
+
+
+def _accumulated_axes(geometry: ConvGeometry) -> int:
+    """How many leading kernel axes to accumulate over, for a block within the cap."""
+    voxels = geometry.batch * geometry.in_channels * math.prod(geometry.output_size)
+    kernel = geometry.kernel_size
+    for lead in (1, 2):
+        if 4 * voxels * math.prod(kernel[lead:]) <= COLUMNS_BYTES:
+            return lead
+    return 3
+
+
+def _shifted(
+    x: mx.array, tap: tuple[int, ...], geometry: ConvGeometry
+) -> mx.array:  # (N, C, OD, OH, OW)
+    """The voxels of the padded input that one kernel tap multiplies."""
+    starts = (t * d for t, d in zip(tap, geometry.dilation, strict=True))
+    window = tuple(
+        slice(start, start + (size - 1) * step + 1, step)
+        for start, size, step in zip(
+            starts, geometry.output_size, geometry.stride, strict=True
+        )
+    )
+    return x[(slice(None), slice(None), *window)]
