@@ -5,23 +5,6 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from mlx.core import (
-    bfloat16,
-    bool_,
-    complex64,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-
 from lucid import nn
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.creation import (
@@ -46,6 +29,22 @@ from lucid.creation import (
     zeros_like,
 )
 from lucid.serialization import CheckpointError, load, save
+from mlx.core import (
+    bfloat16,
+    bool_,
+    complex64,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 
 __version__ = "0.1.0"
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 import sys
 import warnings
-from pathlib import Path
 
 _OFF = ("0", "off", "none")
 _OPENBLAS = ("libopenblas.so.0", "libopenblas.so")

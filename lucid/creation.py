@@ -8,13 +8,10 @@ where an operation runs, not where its result lives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import contextlib
 import math
-from collections.abc import Sequence
 from typing import Any
-
-import mlx.core as mx
-import numpy as np
 
 from lucid._types import (
     DeviceLike,
@@ -26,6 +23,8 @@ from lucid._types import (
     resolve_dtype,
     running_on,
 )
+import mlx.core as mx
+import numpy as np
 
 # One object for all threads; its entry is the calling thread's key.
 _random_state: Any = mx.random.state
@@ -223,6 +222,7 @@ def set_rng_state(new_state: Tensor) -> None:
 
     The key is not evaluated, so this works inside traced functions too.
     """
+    mx.random.seed(0)  # a fresh array, so that no key held elsewhere is overwritten
     _random_state[0][...] = new_state
 
 

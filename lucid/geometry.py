@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
+import functools
 from typing import Any
 
 from lucid._types import check_allocatable, triple

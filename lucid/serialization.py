@@ -6,24 +6,23 @@ or the new one. Loading reads everything at once and never unpickles.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 import contextlib
 import io
 import json
 import math
 import os
+from pathlib import Path
 import secrets
 import stat
-import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any
-
-import mlx.core as mx
-import mlx.nn
-import numpy as np
-from mlx.utils import tree_flatten
+import zipfile
 
 from lucid._types import DTYPES, physical_memory
+import mlx.core as mx
+import mlx.nn
+from mlx.utils import tree_flatten
+import numpy as np
 
 # How MLX writes bfloat16 in .npy headers: two opaque bytes, which NumPy can carry.
 _BFLOAT16 = np.dtype("V2")

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import mlx.nn
-
 from lucid._types import integer
 from lucid.nn.module import Module
+import mlx.nn
 
 Layer = Callable[..., Any]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import mlx.core as mx
-
 from lucid._types import (
     DeviceLike,
     DTypeLike,
@@ -26,6 +24,7 @@ from lucid.nn.first_call import Transaction
 from lucid.nn.functional.conv import channels_of, conv3d_geometry
 from lucid.nn.lazy import LazyModule
 from lucid.nn.module import Module, Parameter
+import mlx.core as mx
 
 
 class Conv3d(Module):

@@ -10,12 +10,10 @@ call moved besides (buffers, the random state) goes back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
-
-import mlx.core as mx
 
 from lucid.creation import get_rng_state, set_rng_state
 
@@ -35,22 +33,41 @@ class _Snapshot:
         self.module.__dict__.update(self.attributes)
 
 
-class _Thread(threading.local):
-    depth = 0
-    dry_run: _DryRun | None = None
-
-    def __init__(self) -> None:
-        # Layers as they were before they materialized, with the random state then.
-        self.records: list[tuple[_Snapshot, mx.array]] = []
-
-
 class _DryRun:
+    """The random state that weights are drawn from, and what is restored at the end."""
+
     def __init__(self) -> None:
         self.weights_key = get_rng_state()
         self.snapshots: dict[int, _Snapshot] = {}
 
 
+class _Thread(threading.local):
+    depth = 0
+    dry_run: _DryRun | None = None
+
+    def __init__(self) -> None:
+        self.records: list[_Record] = []
+
+
 _thread = _Thread()
+
+
+class _Record:
+    """A layer about to create its weights, and the random states then."""
+
+    def __init__(self, module: Any):
+        run = _thread.dry_run
+        self.snapshot = _Snapshot(module)
+        self.key = get_rng_state()
+        self.weights_key = None if run is None else run.weights_key
+
+    def undo(self) -> None:
+        self.snapshot.restore()
+        set_rng_state(self.key)
+        run = _thread.dry_run
+        if run is not None and self.weights_key is not None:
+            run.snapshots[id(self.snapshot.module)] = self.snapshot
+            run.weights_key = self.weights_key
 
 
 class Transaction:
@@ -66,9 +83,8 @@ class Transaction:
         _thread.depth -= 1
         records = _thread.records
         if kind is not None and len(records) > self._mark:
-            for snapshot, _key in reversed(records[self._mark :]):
-                snapshot.restore()
-            set_rng_state(records[self._mark][1])
+            for record in reversed(records[self._mark :]):
+                record.undo()
             del records[self._mark :]
         if _thread.depth == 0:
             records.clear()
@@ -81,7 +97,7 @@ def creating_weights(module: Any) -> Iterator[None]:
     In a dry run the weights come from a random state of their own, so that dropout
     between two layers does not shift what the second one draws.
     """
-    _thread.records.append((_Snapshot(module), get_rng_state()))
+    _thread.records.append(_Record(module))
     dry_run = _thread.dry_run
     if dry_run is None:
         yield

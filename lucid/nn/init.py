@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 
-import mlx.core as mx
-
 from lucid._types import Tensor
+import mlx.core as mx
 
 _GAINS = {
     "linear": 1.0,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+import functools
 from typing import Any
-
-import mlx.core as mx
-import mlx.nn
 
 from lucid._types import FLOAT_DTYPES, Tensor
 from lucid.nn.first_call import Transaction, creating_weights, dry_run, keep_unchanged
@@ -18,6 +15,8 @@ from lucid.nn.state import (
     named_tree,
     uninitialized_names,
 )
+import mlx.core as mx
+import mlx.nn
 
 
 class LazyModule(Module):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
 from typing import Any, TypeAlias
-
-import mlx.core as mx
-import mlx.nn
 
 from lucid import serialization
 from lucid._types import (
@@ -33,6 +30,8 @@ from lucid.nn.state import (
     named_tree,
     unsaved_names,
 )
+import mlx.core as mx
+import mlx.nn
 
 Parameter: TypeAlias = mx.array
 """An array stored on a module: trained unless it is frozen or a registered buffer."""
@@ -83,6 +82,7 @@ class Module(mlx.nn.Module):
         return True
 
     __eq__ = object.__eq__
+    __ne__ = object.__ne__
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def __setattr__(self, name: str, value: Any) -> None:

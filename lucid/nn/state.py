@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from lucid._types import dtype_name
+from lucid.nn.first_call import Transaction, in_dry_run
 import mlx.core as mx
 import mlx.nn
 import numpy as np
-
-from lucid._types import dtype_name
-from lucid.nn.first_call import Transaction, in_dry_run
 
 
 class UninitializedParameterError(RuntimeError):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 
-import mlx.core as mx
-
 from lucid.geometry import ConvGeometry
 from lucid.ops.padding import pad
+import mlx.core as mx
 
 # The largest block of stacked columns. Measured on the shapes of the benchmark: blocks
 # of a whole kernel plane win until they outgrow the caches, and lose above.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mlx.core as mx
-
 from lucid.geometry import ConvGeometry
 from lucid.ops.composed import conv3d_columns
 from lucid.ops.padding import pad
+import mlx.core as mx
 
 
 def conv3d(

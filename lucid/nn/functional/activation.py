@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from lucid._types import Tensor
 import mlx.core as mx
 import mlx.nn
-
-from lucid._types import Tensor
 
 
 def relu(input: Tensor) -> Tensor:

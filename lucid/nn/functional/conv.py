@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mlx.core as mx
-
 from lucid import geometry as geo
 from lucid._types import (
     Size3d,
@@ -14,6 +12,7 @@ from lucid._types import (
     triple,
 )
 from lucid.ops import dispatch
+import mlx.core as mx
 
 
 def conv3d(
