@@ -258,6 +258,8 @@ class LazyConv3d(LazyModule, Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x`; the first time, create the weights for its channels."""
         if not self.has_uninitialized_params():
+            if self._in_trace:
+                self._check_left_trace()
             return super().forward(x)
         channels = channels_of(x)
         conv3d_geometry(

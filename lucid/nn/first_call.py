@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import secrets
 import threading
 from typing import Any
+
+import mlx.core as mx
 
 from lucid.creation import get_rng_state, set_rng_state
 
@@ -82,21 +85,58 @@ class Transaction:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         _thread.depth -= 1
         records = _thread.records
-        if kind is not None and len(records) > self._mark:
+        if kind is not None:
             for record in reversed(records[self._mark :]):
                 record.undo()
             del records[self._mark :]
         if _thread.depth == 0:
             records.clear()
+            if kind is not None:
+                _revive_random_state()
+
+
+def is_placeholder(array: mx.array) -> bool:
+    """Whether an array stands for an input of a function that mx.compile is tracing.
+
+    Or did so in a trace that has ended: such an array has no value and never will.
+    """
+    try:
+        mx.eval(array)
+    except (RuntimeError, ValueError):
+        return True
+    return False
+
+
+def _revive_random_state() -> None:
+    """Reseed if an error leaves a trace that captured the random state.
+
+    MLX would leave a placeholder there, at which every later draw fails.
+    """
+    if is_placeholder(get_rng_state()):
+        mx.random.seed(secrets.randbits(64))
 
 
 @contextlib.contextmanager
-def creating_weights(module: Any) -> Iterator[None]:
+def creating_weights(module: Any, token: mx.array) -> Iterator[None]:
     """Around a lazy layer's draws: recorded first, and in a dry run drawn in order.
 
     In a dry run the weights come from a random state of their own, so that dropout
     between two layers does not shift what the second one draws.
+
+    Args:
+        module: the layer.
+        token: an array of the layer's, by which to tell whether a trace captured it.
+
+    Raises:
+        RuntimeError: in a trace that captured the random state and not the layer.
     """
+    if is_placeholder(get_rng_state()) and not is_placeholder(token):
+        raise RuntimeError(
+            f"the first call of {module!r} is inside an mx.compile that captures "
+            "mx.random.state but not the model, so that its weights would be drawn anew "
+            "at every call: capture model.state too (inputs= and outputs=), or call "
+            "lucid.nn.materialize(model, input_shape) first."
+        )
     _thread.records.append(_Record(module))
     dry_run = _thread.dry_run
     if dry_run is None:
@@ -137,15 +177,17 @@ def dry_run() -> Iterator[None]:
         return
     before = get_rng_state()
     run = _thread.dry_run = _DryRun()
-    after = before
     try:
         with Transaction():
             try:
                 yield
-                after = run.weights_key
             finally:
                 for snapshot in run.snapshots.values():
                     snapshot.restore()
+        set_rng_state(run.weights_key)
+    except BaseException:
+        set_rng_state(before)
+        _revive_random_state()
+        raise
     finally:
         _thread.dry_run = None
-        set_rng_state(after)

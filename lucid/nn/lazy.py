@@ -7,7 +7,13 @@ import functools
 from typing import Any
 
 from lucid._types import FLOAT_DTYPES, Tensor
-from lucid.nn.first_call import Transaction, creating_weights, dry_run, keep_unchanged
+from lucid.nn.first_call import (
+    Transaction,
+    creating_weights,
+    dry_run,
+    is_placeholder,
+    keep_unchanged,
+)
 from lucid.nn.module import Module
 from lucid.nn.state import (
     fits,
@@ -58,20 +64,47 @@ class LazyModule(Module):
             dict.__setitem__(self, name, mx.zeros((0,), dtype))
         self._no_grad.uninitialized = frozenset(shapes)
         self._no_grad.layer = repr(self)
+        # In MLX's dict, and so a placeholder in a trace that captured this layer; the
+        # underscore keeps it out of parameters().
+        self._token = mx.zeros((0,))
 
     def _create(self, sizes: dict[str, int], values: dict[str, Tensor]) -> None:
         """Draw the parameters, but for those whose values are there already."""
         names = uninitialized_names(self)
         kept = {name: self[name] for name in names if self[name].size}
         values = kept | values
-        with creating_weights(self):
+        with creating_weights(self, self._token):
             self._no_grad = self._no_grad.initialized()
+            self._in_trace = is_placeholder(self._token)
+            self._sizes = tuple(sizes)
             for name, size in sizes.items():
                 setattr(self, name, size)
             if values.keys() != names:
                 self.reset_parameters()
             for name, value in values.items():
                 dict.__setitem__(self, name, value)
+
+    def _check_left_trace(self) -> None:
+        """After a first call inside mx.compile: whether its weights came out of it.
+
+        They do not when the function was compiled with the model as `inputs=` alone;
+        then the layer is lazy again.
+        """
+        names = tuple(self.parameter_shapes())
+        if is_placeholder(self._token):
+            return  # in a later trace, which captured the layer too
+        self._in_trace = False
+        if not any(is_placeholder(self[name]) for name in names):
+            return
+        dtype = self[names[0]].dtype
+        for name in self._sizes:
+            setattr(self, name, None)
+        self._defer(dtype)
+        raise RuntimeError(
+            f"the weights of {self!r} were created in a function compiled without the "
+            "model in outputs=, and were lost with it; the layer is lazy again. Capture "
+            "model.state as inputs= and outputs=."
+        )
 
     def __getattr__(self, name: str) -> Any:
         no_grad = self.__dict__.get("_no_grad")
