@@ -5,7 +5,7 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from lucid import nn
+from lucid import nn, optim
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.creation import (
     arange,
@@ -28,6 +28,7 @@ from lucid.creation import (
     zeros,
     zeros_like,
 )
+from lucid.nn.summary import summary
 from lucid.serialization import CheckpointError, load, save
 from mlx.core import (
     bfloat16,
@@ -77,12 +78,14 @@ __all__ = [
     "nn",
     "ones",
     "ones_like",
+    "optim",
     "rand",
     "randint",
     "randn",
     "save",
     "set_rng_state",
     "stack",
+    "summary",
     "tensor",
     "uint8",
     "uint16",

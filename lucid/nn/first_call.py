@@ -16,9 +16,8 @@ import secrets
 import threading
 from typing import Any
 
-import mlx.core as mx
-
 from lucid.creation import get_rng_state, set_rng_state
+import mlx.core as mx
 
 
 class _Snapshot:
@@ -133,9 +132,9 @@ def creating_weights(module: Any, token: mx.array) -> Iterator[None]:
     if is_placeholder(get_rng_state()) and not is_placeholder(token):
         raise RuntimeError(
             f"the first call of {module!r} is inside an mx.compile that captures "
-            "mx.random.state but not the model, so that its weights would be drawn anew "
-            "at every call: capture model.state too (inputs= and outputs=), or call "
-            "lucid.nn.materialize(model, input_shape) first."
+            "mx.random.state but not the model, so that its weights would be drawn "
+            "anew at every call: capture model.state too (inputs= and outputs=), or "
+            "call lucid.nn.materialize(model, input_shape) first."
         )
     _thread.records.append(_Record(module))
     dry_run = _thread.dry_run

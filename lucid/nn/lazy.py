@@ -76,7 +76,7 @@ class LazyModule(Module):
         with creating_weights(self, self._token):
             self._no_grad = self._no_grad.initialized()
             self._in_trace = is_placeholder(self._token)
-            self._sizes = tuple(sizes)
+            self._created, self._sizes = names, tuple(sizes)
             for name, size in sizes.items():
                 setattr(self, name, size)
             if values.keys() != names:
@@ -90,20 +90,19 @@ class LazyModule(Module):
         They do not when the function was compiled with the model as `inputs=` alone;
         then the layer is lazy again.
         """
-        names = tuple(self.parameter_shapes())
         if is_placeholder(self._token):
             return  # in a later trace, which captured the layer too
         self._in_trace = False
-        if not any(is_placeholder(self[name]) for name in names):
+        if not any(is_placeholder(self[name]) for name in self._created):
             return
-        dtype = self[names[0]].dtype
+        dtype = self["weight"].dtype
         for name in self._sizes:
             setattr(self, name, None)
         self._defer(dtype)
         raise RuntimeError(
             f"the weights of {self!r} were created in a function compiled without the "
-            "model in outputs=, and were lost with it; the layer is lazy again. Capture "
-            "model.state as inputs= and outputs=."
+            "model in outputs=, and were lost with it; the layer is lazy again. "
+            "Capture model.state as inputs= and outputs=."
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -115,11 +114,15 @@ class LazyModule(Module):
     def __setitem__(self, name: str, value: Any) -> None:
         # Where MLX's update, load_weights and set_dtype put their arrays.
         no_grad = self.__dict__.get("_no_grad")
-        if (
-            name not in getattr(no_grad, "uninitialized", ())
-            or not isinstance(value, mx.array)
-            or value.shape == (0,)
-        ):
+        waiting = name in getattr(no_grad, "uninitialized", ())
+        is_empty = isinstance(value, mx.array) and value.size == 0
+        if is_empty and not waiting and name in self.__dict__.get("_created", ()):
+            raise ValueError(
+                f"`{name}` of {self!r} cannot become empty: an optimizer was given "
+                "init(model.parameters()) before this weight existed. Use those "
+                "of lucid.optim, or init after lucid.nn.materialize."
+            )
+        if is_empty or not waiting or not isinstance(value, mx.array):
             dict.__setitem__(self, name, value)
             return
         expected = self.parameter_shapes()[name]
@@ -158,20 +161,23 @@ def materialize(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> mlx.nn.Mod
         >>> conv.weight.shape
         (8, 4, 3, 3, 3)
     """
-    dtypes = (array.dtype for _, _, _, array in named_arrays(model))
-    dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
     with dry_run():
         keep_unchanged(model)
         model(
-            *(_as_input(value, dtype) for value in inputs),
-            **{name: _as_input(value, dtype) for name, value in kwargs.items()},
+            *(as_input(model, value) for value in inputs),
+            **{name: as_input(model, value) for name, value in kwargs.items()},
         )
     return model
 
 
-def _as_input(value: Any, dtype: mx.Dtype) -> Any:
+def as_input(model: mlx.nn.Module, value: Any) -> Any:
+    """For a shape, zeros of it in the model's dtype; anything else as it is."""
     is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
-    return mx.zeros(tuple(value), dtype) if is_shape and value else value
+    if not is_shape or not value:
+        return value
+    dtypes = (array.dtype for _, _, _, array in named_arrays(model))
+    dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
+    return mx.zeros(tuple(value), dtype)
 
 
 def value_and_grad(

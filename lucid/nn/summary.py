@@ -1,0 +1,232 @@
+"""What a model would do to an input: shapes, parameters, work and memory by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+from dataclasses import dataclass
+import html
+import itertools
+import math
+from typing import Any
+
+from lucid.nn.first_call import dry_run, keep_unchanged
+from lucid.nn.lazy import as_input
+from lucid.nn.state import buffer_names, named_arrays, named_entries, named_tree
+import mlx.core as mx
+import mlx.nn
+from mlx.utils import tree_flatten
+
+_HEADER = ("layer", "type", "output shape", "parameters", "multiply-adds", "memory")
+_TRANSPOSED = (
+    mlx.nn.ConvTranspose1d,
+    mlx.nn.ConvTranspose2d,
+    mlx.nn.ConvTranspose3d,
+)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One call of one layer."""
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model's layers in the order of their calls; prints as a table."""
+
+    layers: tuple[LayerSummary, ...]
+    parameters: int
+    trainable_parameters: int
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def activation_bytes(self) -> int:
+        return sum(layer.activation_bytes for layer in self.layers)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = [
+            (
+                layer.name,
+                layer.type,
+                str(layer.output_shape),
+                f"{layer.parameters:,}",
+                f"{layer.multiply_adds:,}",
+                _bytes(layer.activation_bytes),
+            )
+            for layer in self.layers
+        ]
+        work, memory = f"{self.multiply_adds:,}", _bytes(self.activation_bytes)
+        return [*rows, ("total", "", "", f"{self.parameters:,}", work, memory)]
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < 3 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        frozen = self.parameters - self.trainable_parameters
+        foot = f"trainable {self.trainable_parameters:,}, frozen {frozen:,}"
+        return "\n".join((lines[0], rule, *lines[1:-1], rule, lines[-1], foot))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in _HEADER)
+        *rows, total = (
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+            for row in self._rows()
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+            f"<tfoot><tr style='font-weight: bold'>{total}</tr></tfoot></table>"
+        )
+
+
+def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
+    """A table of what each layer would produce, hold and compute for an input.
+
+    Nothing is computed, and nothing about the model changes: lazy layers are as lazy
+    afterwards. Multiply-adds are those of weights with two axes or more; memory is that
+    of the outputs, which training keeps for the gradients.
+
+    Args:
+        model: a module of Lucid's or MLX's.
+        inputs: the call's arguments: arrays, or shapes standing for arrays of the
+            model's dtype.
+        kwargs: likewise, by keyword.
+
+    Returns:
+        A Summary: a table as text and in notebooks, its numbers as attributes.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> model = nn.Sequential(nn.LazyConv3d(8, 3, padding=1), nn.ReLU())
+        >>> print(lucid.summary(model, (1, 4, 16, 16, 16)))
+        layer  type        output shape        parameters  multiply-adds     memory
+        ---------------------------------------------------------------------------
+        0      LazyConv3d  (1, 8, 16, 16, 16)         872      3,538,944  128.0 KiB
+        1      ReLU        (1, 8, 16, 16, 16)           0              0  128.0 KiB
+        ---------------------------------------------------------------------------
+        total                                         872      3,538,944  256.0 KiB
+        trainable 872, frozen 0
+    """
+    layers: list[LayerSummary] = []
+    counts = (0, 0)
+    with contextlib.suppress(_Forget), dry_run():
+        keep_unchanged(model)
+        with _observed(model, layers.append):
+            model(
+                *(as_input(model, value) for value in inputs),
+                **{name: as_input(model, value) for name, value in kwargs.items()},
+            )
+        counts = _count(model)
+        raise _Forget  # a dry run that fails leaves nothing behind
+    return Summary(tuple(layers), *counts)
+
+
+class _Forget(Exception):  # noqa: N818 - no error: it ends a dry run
+    pass
+
+
+def _count(model: mlx.nn.Module) -> tuple[int, int]:
+    """(parameters, trainable ones), shared ones once; buffers are no parameters."""
+    sizes: dict[int, tuple[int, bool]] = {}
+    for _, owner, name, array in named_arrays(model):
+        if name not in buffer_names(owner):
+            sizes[id(array)] = (array.size, name not in owner._no_grad)
+    return (
+        sum(size for size, _ in sizes.values()),
+        sum(size for size, trained in sizes.values() if trained),
+    )
+
+
+@contextlib.contextmanager
+def _observed(
+    model: mlx.nn.Module, report: Callable[[LayerSummary], None]
+) -> Iterator[None]:
+    """Have each module that holds arrays, or no other module, report its calls.
+
+    MLX's modules have no hooks and Python looks `__call__` up on the class, so each is
+    of a subclass of its own for the while.
+    """
+    kinds: dict[int, tuple[mlx.nn.Module, type]] = {}
+    try:
+        for name, module in named_tree(model):
+            entries = [value for _, value in named_entries(module)]
+            holds_arrays = any(isinstance(value, mx.array) for value in entries)
+            if id(module) not in kinds and (holds_arrays or not entries):
+                kinds[id(module)] = module, type(module)
+                reporting = _reporting(type(module), name or "(model)", report)
+                object.__setattr__(module, "__class__", reporting)
+        yield
+    finally:
+        for module, kind in kinds.values():
+            object.__setattr__(module, "__class__", kind)
+
+
+def _reporting(kind: Any, name: str, report: Callable[[LayerSummary], None]) -> type:
+    """A subclass whose instances report what each call returned."""
+    calls = itertools.count()
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        output = kind.__call__(self, *args, **kwargs)
+        buffers = buffer_names(self)
+        arrays = [
+            value
+            for key, value in named_entries(self)
+            if isinstance(value, mx.array) and key not in buffers
+        ]
+        leaves = (value for _, value in tree_flatten(output))
+        outputs = [value for value in leaves if isinstance(value, mx.array)]
+        report(
+            LayerSummary(
+                name=name,
+                type=kind.__name__,
+                output_shape=outputs[0].shape if outputs else (),
+                # A layer called again has the same parameters.
+                parameters=sum(a.size for a in arrays) if next(calls) == 0 else 0,
+                multiply_adds=_multiply_adds(self, args, outputs),
+                activation_bytes=sum(value.nbytes for value in outputs),
+            )
+        )
+        return output
+
+    return type(kind.__name__, (kind,), {"__call__": call})
+
+
+def _multiply_adds(
+    layer: mlx.nn.Module, args: tuple[Any, ...], outputs: list[mx.array]
+) -> int:
+    """Each output number costs one row of the weight (O, ...): linear, convolution."""
+    weight = layer.get("weight")
+    if weight is None or weight.ndim < 2 or isinstance(layer, mlx.nn.Embedding):
+        return 0
+    if isinstance(layer, _TRANSPOSED):  # each input voxel costs the weight's taps
+        return math.prod(args[0].shape[:-1]) * weight.size
+    return sum(value.size for value in outputs) * weight.size // weight.shape[0]
+
+
+def _bytes(count: int) -> str:
+    """1536 -> 1.5 KiB."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} B" if unit == "B" else f"{size:,.1f} {unit}"

@@ -1,0 +1,117 @@
+"""Every optimizer trains a lazy model from its first step."""
+
+import lucid
+from lucid import nn, optim
+import mlx.core as mx
+import mlx.nn
+import mlx.optimizers
+from mlx.utils import tree_flatten, tree_unflatten
+import pytest
+
+X = lucid.ones(2, 2, 4, 4, 4)
+MAKERS = {
+    "SGD": lambda m: m.SGD(1e-2, momentum=0.9),
+    "RMSprop": lambda m: m.RMSprop(1e-2),
+    "Adagrad": lambda m: m.Adagrad(1e-2),
+    "Adafactor": lambda m: m.Adafactor(),
+    "AdaDelta": lambda m: m.AdaDelta(1.0),
+    "Adam": lambda m: m.Adam(1e-2),
+    "AdamW": lambda m: m.AdamW(1e-2),
+    "Adamax": lambda m: m.Adamax(1e-2),
+    "Lion": lambda m: m.Lion(1e-3),
+    "Muon": lambda m: m.Muon(1e-2),
+    "MultiOptimizer": lambda m: m.MultiOptimizer(
+        [m.Adam(1e-2), m.SGD(1e-2)], [lambda name, _: "weight" in name]
+    ),
+}
+
+
+def net() -> nn.Sequential:
+    lucid.manual_seed(2)
+    return nn.Sequential(nn.LazyConv3d(4, 3), nn.Tanh(), nn.LazyConv3d(1, 1))
+
+
+def train(optimizer, model, steps: int = 5) -> list[float]:
+    lucid.manual_seed(2)  # what lazy weights are drawn from, and `net` for eager ones
+    step = nn.value_and_grad(model, lambda: (model(X) - 1).square().mean())
+    losses = []
+    for _ in range(steps):
+        loss, grads = step()
+        optimizer.update(model, grads)
+        losses.append(loss.item())
+    return losses
+
+
+def weights(model) -> dict[str, list]:
+    return {name: array.tolist() for name, array in model.state_dict().items()}
+
+
+def test_every_mlx_optimizer_is_here():
+    theirs = {
+        name
+        for name, kind in vars(mlx.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, mlx.optimizers.Optimizer)
+    }
+    assert theirs | {"Optimizer"} == set(MAKERS) | {"Optimizer"}
+    assert theirs <= set(optim.__all__) | {"Optimizer"}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("module", [optim, mlx.optimizers], ids=["lucid", "mlx"])
+def test_a_lazy_model_trains_from_step_one_as_the_eager_one(make, module):
+    model, eager = net(), nn.materialize(net(), X)
+    losses = train(make(module), model)
+    assert losses == train(make(module), eager)
+    assert losses[-1] < losses[0]
+    assert weights(model) == weights(eager)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_an_early_init_trains_as_none(make):
+    model, other = net(), net()
+    optimizer = make(optim)
+    optimizer.init(model.parameters())
+    assert train(optimizer, model) == train(make(optim), other)
+    assert weights(model) == weights(other)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("wrap", [nn.Sequential, mlx.nn.Sequential])
+def test_mlx_optimizers_with_an_early_init_fail_loudly(kernel_size, wrap):
+    layer = nn.LazyConv3d(1, kernel_size)
+    model = wrap(layer)
+    optimizer = mlx.optimizers.Adam(1e-2)
+    optimizer.init(model.parameters())
+    step = nn.value_and_grad(model, lambda: model(X).square().mean())
+    _, grads = step()
+    with pytest.raises(ValueError, match=r"lucid\.optim|broadcast"):
+        optimizer.update(model, grads)
+    assert layer.weight.shape == (1, 2, *3 * [kernel_size])
+
+
+def test_trainable_parameters_of_a_lazy_model_are_refused_to_init():
+    with pytest.raises(nn.UninitializedParameterError, match=": 0, 2"):
+        optim.Adam(1e-2).init(net().trainable_parameters())
+
+
+def test_state_round_trips_through_a_flat_dict():
+    model = net()
+    optimizer = optim.AdamW(1e-2)
+    train(optimizer, model, steps=2)
+    twin = optim.AdamW(1e-2)
+    twin.state = tree_unflatten(tree_flatten(optimizer.state))
+    other = nn.materialize(net(), X)
+    other.load_state_dict(model.state_dict())
+    assert train(twin, other) == train(optimizer, model)
+
+
+def test_schedules_drive_the_learning_rate():
+    optimizer = optim.SGD(optim.linear_schedule(1.0, 0.0, 4))
+    train(optimizer, net(), steps=3)
+    assert optimizer.learning_rate.item() == pytest.approx(0.5)
+
+
+def test_gradients_clip_to_a_norm():
+    clipped, norm = optim.clip_grad_norm({"a": mx.array([3.0, 4.0])}, 1.0)
+    assert norm.item() == 5
+    assert clipped["a"].tolist() == pytest.approx([0.6, 0.8], rel=1e-4)
