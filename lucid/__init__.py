@@ -5,7 +5,7 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from lucid import nn, optim
+from lucid import distributed, nn, optim
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.creation import (
     arange,
@@ -60,6 +60,7 @@ __all__ = [
     "bool_",
     "cat",
     "complex64",
+    "distributed",
     "empty",
     "eye",
     "float16",

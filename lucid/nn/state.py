@@ -306,10 +306,10 @@ def _commit(plan: list[tuple[mlx.nn.Module, str, mx.array]]) -> None:
             owner.materialize_from(values)
     for owner, name, value in plan:
         if id(owner) not in lazy:
-            _assign(owner, name, value)
+            assign(owner, name, value)
 
 
-def _assign(owner: Any, name: str, value: mx.array) -> None:
+def assign(owner: Any, name: str, value: mx.array) -> None:
     """Set `owner.name`, where the name may run through plain lists and dicts."""
     *path, last = name.split(".")
     for key in path:
