@@ -393,3 +393,72 @@ def test_nothing_is_evaluated_by_the_first_call():
     layer = nn.LazyConv3d(64, 3, padding=1)
     layer(lucid.zeros(1, 32, 256, 256, 256))  # 4 GiB, were it computed
     assert layer.weight.shape == (64, 32, 3, 3, 3)
+
+
+def test_apply_reaches_a_lazy_layer_once_its_weights_exist():
+    def fill(module):
+        if isinstance(module, nn.Conv3d):
+            nn.init.ones_(module.weight)
+
+    model = nn.Sequential(lazy(), nn.Conv3d(4, 1, 1)).apply(fill)
+    assert (model[1].weight == 1).all()
+    assert_lazy(model[0])
+    twin = copy.deepcopy(model)
+    model(lucid.zeros(1, 2, 3, 3, 3))
+    assert (model[0].weight == 1).all()
+    state = nn.Sequential(nn.Conv3d(2, 4, 3), nn.Conv3d(4, 1, 1)).state_dict()
+    twin.load_state_dict(state)
+    assert same(twin[0].weight, state["0.weight"])
+
+
+def test_a_failing_applied_function_leaves_the_layer_lazy_and_the_function_pending():
+    layer = lazy().apply(lambda m: nn.init.kaiming_normal_(m.weight, mode="none"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="`mode`"):
+            layer(lucid.zeros(1, 2, 3, 3, 3))
+        assert_lazy(layer)
+
+
+def test_a_dry_run_leaves_other_models_of_the_function_alone_too():
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", mx.array(0))
+
+        def forward(self, x):
+            self.calls = self.calls + 1
+            return x
+
+    model, other = nn.Sequential(lazy()), nn.Sequential(Counter())
+    nn.value_and_grad(model, lambda x: model(other(x)).sum())(lucid.ones(1, 2, 3, 3, 3))
+    assert other[0].calls.item() == 1
+
+
+def test_layers_shared_and_nested_in_plain_lists_and_dicts_get_their_gradients():
+    shared = nn.LazyConv3d(2, 1)
+
+    class Tree(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branches = [{"a": shared}, [nn.Sequential(shared)]]
+
+        def forward(self, x):
+            return self.branches[1][0](self.branches[0]["a"](x))
+
+    model = Tree()
+    _, grads = nn.value_and_grad(model, lambda x: model(x).sum())(
+        lucid.ones(1, 2, 1, 1, 1)
+    )
+    assert {name for name, _ in tree_flatten(grads)} == {
+        *("branches.0.a.weight", "branches.0.a.bias"),
+        *("branches.1.0.layers.0.weight", "branches.1.0.layers.0.bias"),
+    }
+
+
+def test_nothing_can_be_lost_by_repeated_failing_first_calls():
+    model = nn.Sequential(nn.LazyConv3d(3, 1), nn.LazyConv3d(2, 3))
+    expected = repr(model)
+    for channels in range(1, 6):
+        with pytest.raises(ValueError, match="kernel_size"):
+            model(lucid.zeros(1, channels, 2, 2, 2))
+    assert repr(model) == expected

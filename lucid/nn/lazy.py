@@ -64,9 +64,14 @@ class LazyModule(Module):
             dict.__setitem__(self, name, mx.zeros((0,), dtype))
         self._no_grad.uninitialized = frozenset(shapes)
         self._no_grad.layer = repr(self)
+        self._applied: tuple[Callable[[LazyModule], Any], ...] = ()
         # In MLX's dict, and so a placeholder in a trace that captured this layer; the
         # underscore keeps it out of parameters().
         self._token = mx.zeros((0,))
+
+    def apply_later(self, fn: Callable[[LazyModule], Any]) -> None:
+        """Have `fn` called with this layer as soon as its parameters exist."""
+        self._applied = (*self._applied, fn)
 
     def _create(self, sizes: dict[str, int], values: dict[str, Tensor]) -> None:
         """Draw the parameters, but for those whose values are there already."""
@@ -82,7 +87,10 @@ class LazyModule(Module):
             if values.keys() != names:
                 self.reset_parameters()
             for name, value in values.items():
-                dict.__setitem__(self, name, value)
+                dict.__setitem__(self, name, mx.array(value))
+            for fn in self._applied:
+                fn(self)
+            dict.update(self, values)  # a state dict outranks what was applied before
 
     def _check_left_trace(self) -> None:
         """After a first call inside mx.compile: whether its weights came out of it.

@@ -28,6 +28,7 @@ from lucid.nn.state import (
     named_arrays,
     named_entries,
     named_tree,
+    uninitialized_names,
     unsaved_names,
 )
 import mlx.core as mx
@@ -292,7 +293,8 @@ class Module(mlx.nn.Module):
         """Call `fn` with every module inside this one, then with this one.
 
         This is PyTorch's `apply`, for initializing weights. MLX's, which maps arrays,
-        is `mlx.nn.Module.apply(model, map_fn)`.
+        is `mlx.nn.Module.apply(model, map_fn)`. A lazy layer's turn comes when its
+        parameters exist.
 
         Returns:
             The module.
@@ -305,11 +307,14 @@ class Module(mlx.nn.Module):
             'ReLU()'
         """
         for module in _children_first(self, set()):
-            fn(module)
+            if uninitialized_names(module):
+                module.apply_later(fn)
+            else:
+                fn(module)
         return self
 
 
-def _children_first(module: mlx.nn.Module, seen: set[int]) -> Iterator[mlx.nn.Module]:
+def _children_first(module: mlx.nn.Module, seen: set[int]) -> Iterator[Any]:
     seen.add(id(module))
     for _, child in named_entries(module):
         if isinstance(child, mlx.nn.Module) and id(child) not in seen:
