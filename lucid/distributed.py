@@ -12,7 +12,8 @@ import zlib
 
 from lucid import nn
 from lucid.nn.first_call import Transaction
-from lucid.nn.state import assign, named_arrays
+from lucid.nn.members import named_arrays
+from lucid.nn.state_dict import assign
 import mlx.core as mx
 import mlx.nn
 

@@ -12,7 +12,8 @@ from lucid.nn.lazy import (
     value_and_grad,
 )
 from lucid.nn.module import Module, Parameter
-from lucid.nn.state import StateDictError, UninitializedParameterError
+from lucid.nn.state_dict import StateDictError
+from lucid.nn.uninitialized import UninitializedParameterError
 
 __all__ = [
     "GELU",

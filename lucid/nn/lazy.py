@@ -14,13 +14,10 @@ from lucid.nn.first_call import (
     is_placeholder,
     keep_unchanged,
 )
+from lucid.nn.members import named_arrays, named_tree
 from lucid.nn.module import Module
-from lucid.nn.state import (
-    fits,
-    named_arrays,
-    named_tree,
-    uninitialized_names,
-)
+from lucid.nn.state_dict import fits
+from lucid.nn.uninitialized import uninitialized_names
 import mlx.core as mx
 import mlx.nn
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 import os
 from typing import Any, TypeAlias
 
@@ -17,20 +17,19 @@ from lucid._types import (
     resolve_dtype,
 )
 from lucid.nn.first_call import Transaction, keep_unchanged
-from lucid.nn.state import (
-    FrozenNames,
-    IncompatibleKeys,
+from lucid.nn.members import (
     buffer_names,
-    check_initialized,
     check_member,
-    load_state,
+    children_first,
+    each_once,
     mlx_names,
     named_arrays,
     named_entries,
     named_tree,
-    uninitialized_names,
     unsaved_names,
 )
+from lucid.nn.state_dict import IncompatibleKeys, load_state
+from lucid.nn.uninitialized import FrozenNames, check_initialized, uninitialized_names
 import mlx.core as mx
 import mlx.nn
 
@@ -138,7 +137,7 @@ class Module(mlx.nn.Module):
 
     def named_children(self) -> list[tuple[str, mlx.nn.Module]]:
         """(name, module) of the modules directly inside this one, each once."""
-        return _each_once(
+        return each_once(
             (name, value)
             for name, value in named_entries(self)
             if isinstance(value, mlx.nn.Module)
@@ -146,7 +145,7 @@ class Module(mlx.nn.Module):
 
     def named_modules(self) -> list[tuple[str, mlx.nn.Module]]:
         """(name, module) of this module (named "") and all inside it, each once."""
-        return _each_once(named_tree(self))
+        return each_once(named_tree(self))
 
     def modules(self) -> list[mlx.nn.Module]:
         """This module and all modules inside it, each once."""
@@ -157,7 +156,7 @@ class Module(mlx.nn.Module):
 
         A parameter that a lazy layer has yet to create is there as an empty array.
         """
-        return _each_once(
+        return each_once(
             (full, array)
             for full, owner, name, array in named_arrays(self)
             if name not in buffer_names(owner)
@@ -165,7 +164,7 @@ class Module(mlx.nn.Module):
 
     def named_buffers(self) -> list[tuple[str, Tensor]]:
         """(name, array) of every buffer."""
-        return _each_once(
+        return each_once(
             (full, array)
             for full, owner, name, array in named_arrays(self)
             if name in buffer_names(owner)
@@ -306,27 +305,9 @@ class Module(mlx.nn.Module):
             >>> names[0]
             'ReLU()'
         """
-        for module in _children_first(self, set()):
+        for module in children_first(self, set()):
             if uninitialized_names(module):
                 module.apply_later(fn)
             else:
                 fn(module)
         return self
-
-
-def _children_first(module: mlx.nn.Module, seen: set[int]) -> Iterator[Any]:
-    seen.add(id(module))
-    for _, child in named_entries(module):
-        if isinstance(child, mlx.nn.Module) and id(child) not in seen:
-            yield from _children_first(child, seen)
-    yield module
-
-
-def _each_once(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Pairs whose second has not come before (shared modules, tied weights)."""
-    seen: dict[int, None] = {}
-    return [
-        pair
-        for pair in pairs
-        if id(pair[1]) not in seen and seen.setdefault(id(pair[1])) is None
-    ]

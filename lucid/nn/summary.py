@@ -12,7 +12,7 @@ from typing import Any
 
 from lucid.nn.first_call import dry_run, keep_unchanged
 from lucid.nn.lazy import as_input
-from lucid.nn.state import buffer_names, named_arrays, named_entries, named_tree
+from lucid.nn.members import buffer_names, named_arrays, named_entries, named_tree
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten
