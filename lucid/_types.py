@@ -18,6 +18,9 @@ Size3d: TypeAlias = int | tuple[int, int, int]
 DTypeLike: TypeAlias = "mx.Dtype | str | np.dtype | type | None"
 DeviceLike: TypeAlias = "mx.Device | mx.DeviceType | str | None"
 
+# MLX counts and slices in 32 bits.
+LONGEST = 2**31 - 1
+
 FLOAT_DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 DTYPES = {
     name: getattr(mx, "bool_" if name == "bool" else name)
@@ -135,15 +138,18 @@ def triple(name: str, value: Any, minimum: int) -> tuple[int, int, int]:
         d, h, w = (integer(name, entry) for entry in value)
     else:
         d = h = w = integer(name, value)
-    if min(d, h, w) < minimum:
-        raise ValueError(f"`{name}` (={value!r}) must be at least {minimum}.")
+    if min(d, h, w) < minimum or max(d, h, w) > LONGEST:
+        raise ValueError(
+            f"`{name}` (={value!r}) must be at least {minimum}, at most {LONGEST}."
+        )
     return d, h, w
 
 
 def check_allocatable(name: str, shape: tuple[int, ...], itemsize: int) -> None:
     """Refuse an array that this machine cannot hold: MLX would die of it."""
-    too_long = any(length >= 2**31 for length in shape)
-    needed = math.prod(shape) * itemsize
+    too_long = any(length > LONGEST for length in shape)
+    # An empty batch needs no memory, but a batch of one must fit all the same.
+    needed = math.prod(max(length, 1) for length in shape) * itemsize
     if too_long or needed > physical_memory():
         raise ValueError(
             f"{name} would make an array of shape {shape} ({needed / 2**30:.1f} GiB), "

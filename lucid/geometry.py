@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import functools
 from typing import Any
@@ -108,7 +109,9 @@ def padding_per_side(
     return d, h, w
 
 
-def check_pad(padding: Padding | Any, size: tuple[int, ...], mode: str) -> None:
+def check_pad(
+    name: str, padding: Sequence[tuple[int, int]], size: tuple[int, ...], mode: str
+) -> None:
     """Refuse more padding than `size` has voxels to fill it from."""
     limits = {"reflect": -1, "circular": 0}
     if mode not in limits:
@@ -117,7 +120,7 @@ def check_pad(padding: Padding | Any, size: tuple[int, ...], mode: str) -> None:
         if max(sides) > length + limits[mode]:
             bound = "less than" if mode == "reflect" else "at most"
             raise ValueError(
-                f"`padding` (={max(sides)}) with mode '{mode}' must be {bound} "
+                f"`{name}` (={max(sides)}) with mode '{mode}' must be {bound} "
                 f"the input's size on that axis (={length}); input size {size}."
             )
 
@@ -171,7 +174,7 @@ def conv_geometry(
         groups=groups,
         padding_mode=padding_mode,
     )
-    check_pad(geometry.padding, geometry.input_size, padding_mode)
+    check_pad("padding", geometry.padding, geometry.input_size, padding_mode)
     if min(geometry.output_size) < 1:
         raise ValueError(
             f"`kernel_size` {geometry.kernel_size} with `dilation` {dilation} spans "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lucid._types import Tensor
 from lucid.nn import functional as F
+from lucid.nn.functional.activation import check_approximate
 from lucid.nn.module import Module
 
 
@@ -39,6 +40,7 @@ class GELU(Module):
 
     def __init__(self, approximate: str = "none"):
         super().__init__()
+        check_approximate(approximate)
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:

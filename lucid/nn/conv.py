@@ -148,7 +148,7 @@ class Conv3d(Module):
         dtype = self["weight"].dtype
         per_group = self.in_channels // self.groups
         shape = (self.out_channels, per_group, *self.kernel_size)
-        check_allocatable("`in_channels` and `out_channels`", shape, 4)
+        check_allocatable("`in_channels`, `out_channels` and `kernel_size`", shape, 4)
         with running_on(self.device):
             weight = mx.zeros(shape, dtype)
             self.weight = init.kaiming_uniform_(weight, a=math.sqrt(5))

@@ -22,9 +22,14 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     Raises:
         ValueError: for another `approximate`.
     """
+    check_approximate(approximate)
+    return (mlx.nn.gelu if approximate == "none" else mlx.nn.gelu_approx)(input)
+
+
+def check_approximate(approximate: str) -> None:
+    """Refuse what `gelu` does not know."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"`approximate` (={approximate!r}) must be 'none' or 'tanh'.")
-    return (mlx.nn.gelu if approximate == "none" else mlx.nn.gelu_approx)(input)
 
 
 def silu(input: Tensor) -> Tensor:

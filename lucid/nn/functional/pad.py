@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import numbers
 
 from lucid._types import Tensor, check_allocatable, integer
 from lucid.geometry import check_pad
@@ -51,21 +52,35 @@ def pad(
         [3, 2, 1, 2, 3, 4, 3, 2]
     """
     check_array("input", input)
+    if not isinstance(mode, str):
+        raise TypeError(f"`mode` (={mode!r}) must be a string.")
     if mode not in _MODES:
         raise ValueError(f"`mode` (={mode!r}) must be one of {tuple(_MODES)}.")
     if value is not None and mode != "constant":
         raise ValueError(f"`value` (={value!r}) needs mode 'constant', not {mode!r}.")
+    fill = _number(value)
     sides = _sides(pad, input.ndim)
     x = _crop(input, sides)
     grow = [(max(before, 0), max(after, 0)) for before, after in sides]
     sizes = x.shape[x.ndim - len(grow) :]
     if mode != "constant" and 0 in sizes and any(map(any, grow)):
         raise ValueError(f"`pad` with mode {mode!r} needs voxels, got shape {x.shape}.")
-    check_pad(grow, sizes, _MODES[mode])
+    check_pad("pad", grow, sizes, _MODES[mode])
     grown = tuple(n + sum(p) for n, p in zip(sizes, grow, strict=True))
     shape = (*x.shape[: x.ndim - len(grow)], *grown)
     check_allocatable(f"`pad` (={tuple(pad)})", shape, x.itemsize)
-    return padding.pad(x, grow, _MODES[mode], 0 if value is None else value)
+    return padding.pad(x, grow, _MODES[mode], fill)
+
+
+def _number(value: float | None) -> float:
+    if value is None:
+        return 0.0
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"`value` (={value!r}) must be a number.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("`value` is too large for a float.") from None
 
 
 def _sides(pad: Sequence[int], ndim: int) -> list[tuple[int, int]]:
