@@ -36,7 +36,7 @@ def prepare() -> None:
         return
     if os.environ.get("LUCID_MALLOC", "auto").lower() not in _OFF:
         _calm_allocator()
-    choice = os.environ.get("LUCID_BLAS", "auto")
+    choice = os.environ.get("LUCID_BLAS") or "auto"
     if choice.lower() in _OFF:
         return
     if "mlx.core" in sys.modules:
@@ -47,9 +47,8 @@ def prepare() -> None:
 
 def _candidates(choice: str) -> list[str]:
     mkl = [str(path) for path in Path(sys.prefix, "lib").glob("libmkl_rt.so*")]
-    if choice == "auto":
-        return [*mkl, *_OPENBLAS]
-    return {"mkl": mkl, "openblas": list(_OPENBLAS)}.get(choice, [choice])
+    known = {"auto": [*mkl, *_OPENBLAS], "mkl": mkl, "openblas": list(_OPENBLAS)}
+    return known.get(choice.lower(), [choice])
 
 
 def _load(choice: str) -> None:
@@ -62,7 +61,7 @@ def _load(choice: str) -> None:
             continue
         blas = library
         return
-    if choice != "auto":
+    if choice.lower() != "auto":
         warnings.warn(
             f"LUCID_BLAS={choice} could not be loaded; MLX's CPU backend stays on its "
             "reference BLAS.",

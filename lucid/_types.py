@@ -65,6 +65,17 @@ def check_float_dtype(name: str, dtype: mx.Dtype) -> None:
         )
 
 
+def plain_numpy(name: str, array: np.ndarray) -> np.ndarray:
+    """The same numbers as MLX takes them: native byte order, rows one after another.
+
+    Raises:
+        TypeError: if MLX has no such dtype.
+    """
+    if array.dtype.name not in DTYPES:
+        raise TypeError(f"`{name}` has dtype {array.dtype}, which MLX has not.")
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+
+
 def resolve_device(device: DeviceLike) -> mx.Device | None:
     """The MLX device of a device, a device type or a name; None stays None.
 
@@ -91,8 +102,8 @@ def resolve_device(device: DeviceLike) -> mx.Device | None:
 
 
 def device_available(device: mx.Device) -> bool:
-    """Whether this machine has `device`."""
-    return mx.is_available(device)
+    """Whether this machine has `device`, of which Apple's have one of a type."""
+    return device == mx.Device(device.type) and mx.is_available(device)
 
 
 def device_name(device: DeviceLike) -> str | None:

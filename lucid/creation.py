@@ -9,7 +9,6 @@ where an operation runs, not where its result lives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import contextlib
 import math
 from typing import Any
 
@@ -19,7 +18,9 @@ from lucid._types import (
     Tensor,
     check_allocatable,
     check_float_dtype,
+    dtype_name,
     integer,
+    plain_numpy,
     resolve_dtype,
     running_on,
 )
@@ -64,7 +65,10 @@ def full(
     device: DeviceLike = None,
 ) -> Tensor:
     """A tensor holding one value; without a dtype, the value's kind decides."""
-    resolved = _kind_of(fill_value) if dtype is None else resolve_dtype(dtype)
+    fill_value = _number("fill_value", fill_value)
+    resolved = (
+        _kind_of("fill_value", fill_value) if dtype is None else resolve_dtype(dtype)
+    )
     return _filled((size,), fill_value, resolved, device)
 
 
@@ -101,17 +105,24 @@ def arange(
         >>> lucid.arange(2, 8, 3)
         array([2, 5], dtype=int32)
     """
-    if end is None:
-        start, end = 0, start
-    if step == 0:
-        raise ValueError("`step` must not be 0.")
-    if not all(map(math.isfinite, (start, end, step))):
-        raise ValueError(f"arange({start}, {end}, {step}): arguments must be finite.")
-    count = max(0, math.ceil((end - start) / step))
-    check_allocatable("`end`", (count,), 8)
-    resolved = _kind_of(start, end, step) if dtype is None else resolve_dtype(dtype)
+    first = _number("start", 0 if end is None else start)
+    last = _number("end", start if end is None else end)
+    step = _number("step", step)
+    if step == 0 or not all(map(math.isfinite, (first, last, step))):
+        raise ValueError(
+            f"`start`, `end` and `step` (={first}, {last}, {step}) must be finite, and "
+            "`step` not 0."
+        )
+    count = min((last - first) / step, 2.0**63)  # beyond that, an infinite quotient
+    check_allocatable("`end`", (max(0, math.ceil(count)),), 8)
+    if dtype is not None:
+        resolved = resolve_dtype(dtype)
+    else:
+        resolved = _kind_of(
+            "end", first, last - 1 if isinstance(last, int) else last, step
+        )
     with running_on(device):
-        return mx.arange(start, end, step, dtype=resolved)
+        return mx.arange(first, last, step, dtype=resolved)
 
 
 def linspace(
@@ -169,10 +180,16 @@ def randint(
     low, high = integer("low", low), integer("high", high)
     if low >= high:
         raise ValueError(f"`low` (={low}) must be below `high` (={high}).")
-    with running_on(device):
-        return mx.random.randint(
-            low, high, shape=_shape((size,)), dtype=resolve_dtype(dtype)
+    resolved = resolve_dtype(dtype)
+    if not mx.issubdtype(resolved, mx.integer):
+        raise TypeError(f"`dtype` (={dtype_name(resolved)}) must be an integer dtype.")
+    bounds = mx.iinfo(resolved)
+    if low < bounds.min or high - 1 > bounds.max:
+        raise ValueError(
+            f"`low` (={low}) or `high` (={high}) is beyond {dtype_name(resolved)}."
         )
+    with running_on(device):
+        return mx.random.randint(low, high, shape=_shape((size,)), dtype=resolved)
 
 
 def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
@@ -185,6 +202,8 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> 
         >>> lucid.tensor([[1.0, 2.0]]).shape
         (1, 2)
     """
+    if isinstance(data, np.ndarray):
+        data = plain_numpy("data", data)
     with running_on(device):
         return mx.array(data, None if dtype is None else resolve_dtype(dtype))
 
@@ -193,7 +212,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor with a NumPy array's values (copied; float64 becomes float32)."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"`array` must be a numpy.ndarray, not {type(array).__name__}.")
-    return mx.array(array)
+    return mx.array(plain_numpy("array", array))
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -222,6 +241,9 @@ def set_rng_state(new_state: Tensor) -> None:
 
     The key is not evaluated, so this works inside traced functions too.
     """
+    is_key = isinstance(new_state, mx.array) and new_state.dtype == mx.uint32
+    if not is_key or new_state.shape != (2,):
+        raise TypeError("`new_state` must be what get_rng_state returned.")
     mx.random.seed(0)  # a fresh array, so that no key held elsewhere is overwritten
     _random_state[0][...] = new_state
 
@@ -231,6 +253,8 @@ def _filled(
 ) -> Tensor:
     resolved = resolve_dtype(dtype)
     shape = _shape(size, resolved.size)
+    if resolved == mx.bool_:
+        value = bool(value)  # mx.full would keep an int's own dtype
     with running_on(device):
         return mx.full(shape, value, dtype=resolved)
 
@@ -254,15 +278,28 @@ def _floating(dtype: DTypeLike) -> mx.Dtype:
     return resolved
 
 
-def _kind_of(*values: float) -> mx.Dtype:
-    """The dtype MLX gives to Python numbers of these kinds together."""
-    if all(isinstance(value, bool) for value in values):
+def _number(name: str, value: Any) -> Any:
+    """A Python number of a Python or NumPy one."""
+    number = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(number, int | float | complex):
+        raise TypeError(f"`{name}` (={value!r}) must be a number.")
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+        raise ValueError(f"`{name}` (={number}) is beyond int64.")
+    return number
+
+
+def _kind_of(name: str, *values: Any) -> mx.Dtype:
+    """The dtype of Python numbers: the first of bool, int32, float32, complex64."""
+    kinds = {type(value) for value in values}
+    if complex in kinds:
+        return mx.complex64
+    if float in kinds:
+        return mx.float32
+    if int not in kinds:
         return mx.bool_
-    with contextlib.suppress(TypeError):
-        for value in values:
-            integer("value", value)
-        return mx.int32
-    return mx.float32
+    if not all(-(2**31) <= value < 2**31 for value in values):
+        raise ValueError(f"`{name}` needs more than int32 holds: give a wider `dtype`.")
+    return mx.int32
 
 
 def _sequence(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -18,7 +18,7 @@ import stat
 from typing import IO, Any
 import zipfile
 
-from lucid._types import DTYPES, physical_memory
+from lucid._types import DTYPES, LONGEST, physical_memory, plain_numpy
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten
@@ -28,7 +28,7 @@ import numpy as np
 _BFLOAT16 = np.dtype("V2")
 _SAFETENSORS_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2},
-    **{"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8},
+    **{"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "C64": 8},
 }
 
 
@@ -49,7 +49,7 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         path: the file; its suffix chooses the format. `np.load` and `mx.load` read it.
 
     Raises:
-        TypeError: if `state` is not a dict of arrays.
+        TypeError: if `state` is not a dict of arrays, or holds float64 for safetensors.
         ValueError: for another suffix, or a name that the format cannot hold.
         OSError: if the file cannot be written.
 
@@ -61,8 +61,11 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         ['bias', 'weight']
     """
     target = Path(os.path.realpath(os.fspath(path)))
-    suffix = _suffix(target)
+    suffix = _suffix(Path(os.fspath(path)))
     arrays = _flatten(state)
+    for name, array in arrays.items():
+        if suffix == ".safetensors" and array.dtype == mx.float64:
+            raise TypeError(f"`state[{name!r}]` is float64, which needs an .npz file.")
     mx.eval(list(arrays.values()))
     with _replacing(target) as (file, temporary):
         if suffix == ".npz":
@@ -85,9 +88,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, mx.array]:
         if suffix == ".npz":
             return _read_npz(file, source)
         _check_safetensors(file, source)
-    arrays = mx.load(str(source))
-    assert isinstance(arrays, dict)
-    mx.eval(list(arrays.values()))
+    try:
+        arrays: Any = mx.load(str(source))
+        mx.eval(list(arrays.values()))
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(source, f"damaged ({error})") from error
     return arrays
 
 
@@ -166,6 +171,8 @@ def _read_npz(file: IO[bytes], path: Path) -> dict[str, mx.array]:
             entries = archive.infolist()
             if sum(info.file_size for info in entries) > physical_memory():
                 raise CheckpointError(path, "claims to be larger than memory")
+            if _declared_entries(file, archive) not in (len(entries), 0xFFFF):
+                raise CheckpointError(path, "has lost entries")
             for info in entries:
                 entry = info.filename
                 name = entry.removesuffix(".npy")
@@ -175,8 +182,14 @@ def _read_npz(file: IO[bytes], path: Path) -> dict[str, mx.array]:
     except CheckpointError:
         raise
     except Exception as error:  # zipfile and NumPy raise many kinds
-        raise CheckpointError(path, f"damaged ({error})", entry) from error
+        raise CheckpointError(path, f"damaged ({error!r})", entry) from error
     return arrays
+
+
+def _declared_entries(file: IO[bytes], archive: zipfile.ZipFile) -> int:
+    """The count in the end record, which zipfile does not compare; 65535 for more."""
+    file.seek(-22 - len(archive.comment), os.SEEK_END)
+    return int.from_bytes(file.read(22)[10:12], "little")
 
 
 def _parse_npy(data: bytes, path: Path, entry: str) -> mx.array:
@@ -198,9 +211,9 @@ def _to_numpy(array: mx.array) -> np.ndarray:
 def _to_mlx(array: np.ndarray) -> mx.array:
     """The same numbers and dtype; MLX alone would turn float64 into float32."""
     if array.dtype == _BFLOAT16:
-        return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return mx.array(native, DTYPES[native.dtype.name])
+        bits = np.require(array, requirements="C").view(np.uint16)
+        return mx.array(bits).view(mx.bfloat16)
+    return mx.array(plain_numpy("array", array), DTYPES[array.dtype.name])
 
 
 def _check_safetensors(file: IO[bytes], path: Path) -> None:
@@ -217,12 +230,22 @@ def _check_safetensors(file: IO[bytes], path: Path) -> None:
         raise CheckpointError(path, "the header is not a JSON object")
     header.pop("__metadata__", None)
     for name, entry in header.items():
-        if not _describes(entry, total - 8 - length):
+        if not _describes(entry):
             raise CheckpointError(path, f"is not described soundly: {entry!r}", name)
+    end = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        if start != end or stop > total - 8 - length:
+            raise CheckpointError(
+                path, "overlaps, leaves a hole or runs past the end", name
+            )
+        end = stop
+    if end != total - 8 - length:
+        raise CheckpointError(path, "has bytes after its last entry")
 
 
-def _describes(entry: Any, size: int) -> bool:
-    """Whether dtype, shape and offsets agree with each other and with the data."""
+def _describes(entry: Any) -> bool:
+    """Whether dtype, shape and offsets agree with each other."""
     if not isinstance(entry, dict):
         return False
     itemsize = _SAFETENSORS_BYTES.get(str(entry.get("dtype")))
@@ -230,8 +253,8 @@ def _describes(entry: Any, size: int) -> bool:
     if itemsize is None or shape is None or offsets is None or len(offsets) != 2:
         return False
     start, stop = offsets
-    fits = start <= stop <= size and stop - start == math.prod(shape) * itemsize
-    return fits and all(length < 2**31 for length in shape)
+    fits = stop - start == math.prod(shape) * itemsize
+    return fits and all(length <= LONGEST for length in shape)
 
 
 def _sizes(value: Any) -> list[int] | None:

@@ -28,24 +28,6 @@ def same(a: mx.array, b: mx.array) -> bool:
     return a.shape == b.shape and bool((a == b).all())
 
 
-class Net(nn.Module):
-    """Two lazy layers with a dropout between and running statistics."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.LazyConv3d(6, 3, padding=1)
-        self.dropout = mlx.nn.Dropout(0.5)
-        self.norm = mlx.nn.BatchNorm(5)
-        self.second = nn.LazyConv3d(2, 1, groups=2)
-        self.register_buffer("calls", mx.array(0))
-
-    def forward(self, x):
-        self.calls = self.calls + 1
-        x = self.dropout(self.first(x))
-        x = self.norm(x.reshape(-1, 5)).reshape(x.shape)
-        return self.second(x)
-
-
 def test_before_the_first_call_nothing_exists_and_nothing_was_drawn():
     key = lucid.get_rng_state()
     layer = lazy()
@@ -292,103 +274,6 @@ def test_assigning_a_weight_materializes_and_a_wrong_one_is_refused():
     assert layer.in_channels == 2
 
 
-def test_materialize_takes_shapes_and_arrays():
-    for inputs in ((1, 4, 4, 4, 4), [1, 4, 4, 4, 4], lucid.zeros(1, 4, 4, 4, 4)):
-        layer = nn.materialize(lazy(dtype="float16").float(), inputs)
-        assert layer.in_channels == 4
-    assert nn.materialize(lazy(), x=(4, 4, 4, 4)).in_channels == 4
-
-
-def test_materialize_uses_the_models_dtype_for_shapes():
-    layer = nn.materialize(nn.Sequential(lazy(dtype="bfloat16")), (1, 4, 4, 4, 4))
-    assert layer[0].weight.dtype == mx.bfloat16
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_materialize_moves_the_weights_and_their_draws_alone(training):
-    model = Net().train(training)
-    model.norm.running_mean = mx.ones((5,))
-    lucid.manual_seed(5)
-    nn.materialize(model, (1, 3, 4, 4, 5))
-    after = lucid.get_rng_state()
-    assert model.calls.item() == 0
-    assert same(model.norm.running_mean, mx.ones((5,)))
-    assert model.training is training
-    assert model.dropout.training is training
-    lucid.manual_seed(5)
-    first, second = nn.Conv3d(3, 6, 3), nn.Conv3d(6, 2, 1, groups=2)
-    assert same(model.first.weight, first.weight)
-    assert same(model.second.weight, second.weight)
-    assert same(lucid.get_rng_state(), after)
-
-
-def test_a_failing_materialize_leaves_everything_as_it_was():
-    model = Net()
-    key = lucid.get_rng_state()
-    with pytest.raises(ValueError, match="reshape"):
-        nn.materialize(model, (1, 3, 4, 4, 4))  # 384 numbers are no rows of 5
-    assert_lazy(model.first, model.second)
-    assert model.calls.item() == 0
-    assert same(lucid.get_rng_state(), key)
-
-
-def test_value_and_grad_has_every_gradient_at_the_first_step():
-    model = Net()
-    step = nn.value_and_grad(model, lambda x: model(x).square().mean())
-    _, grads = step(lucid.ones(2, 3, 4, 4, 5))
-    assert {name for name, _ in tree_flatten(grads)} == {
-        *("first.weight", "first.bias", "second.weight", "second.bias"),
-        *("norm.weight", "norm.bias"),
-    }
-    assert model.calls.item() == 1
-
-
-def test_value_and_grad_trains_as_the_eager_twin_bit_for_bit():
-    x = lucid.randn(2, 3, 4, 4, 5)
-    model = Net()
-    lucid.manual_seed(9)
-    nn.materialize(model, x)
-    twin, key = copy.deepcopy(model), lucid.get_rng_state()
-
-    def train(net):
-        optimizer = mlx.optimizers.Adam(1e-2)
-        step = nn.value_and_grad(net, lambda x: net(x).square().mean())
-        losses = []
-        for _ in range(3):
-            loss, grads = step(x)
-            optimizer.update(net, grads)
-            losses.append(loss.item())
-        return losses, net.state_dict()
-
-    lucid.manual_seed(9)
-    lazily, weights = train(Net())
-    lucid.set_rng_state(key)
-    eagerly, expected = train(twin)
-    assert lazily == eagerly
-    assert all(same(weights[name], expected[name]) for name in expected)
-
-
-def test_value_and_grad_passes_tuples_and_keywords_through():
-    model = lazy()
-
-    def loss(x, scale):
-        y = model(x)
-        return (y * scale).mean(), y
-
-    (value, y), grads = nn.value_and_grad(model, loss)(
-        lucid.ones(1, 2, 3, 3, 3), scale=2.0
-    )
-    assert value.item() == pytest.approx(2 * y.mean().item(), rel=1e-6)
-    assert grads["weight"].shape == (4, 2, 3, 3, 3)
-
-
-def test_value_and_grad_names_layers_that_the_function_leaves_unused():
-    model = nn.ModuleList([lazy(), lazy()])
-    step = nn.value_and_grad(model, lambda x: model[0](x).sum())
-    with pytest.raises(nn.UninitializedParameterError, match=": 1"):
-        step(lucid.ones(1, 2, 3, 3, 3))
-
-
 def test_nothing_is_evaluated_by_the_first_call():
     layer = nn.LazyConv3d(64, 3, padding=1)
     layer(lucid.zeros(1, 32, 256, 256, 256))  # 4 GiB, were it computed
@@ -417,42 +302,6 @@ def test_a_failing_applied_function_leaves_the_layer_lazy_and_the_function_pendi
         with pytest.raises(ValueError, match="`mode`"):
             layer(lucid.zeros(1, 2, 3, 3, 3))
         assert_lazy(layer)
-
-
-def test_a_dry_run_leaves_other_models_of_the_function_alone_too():
-    class Counter(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("calls", mx.array(0))
-
-        def forward(self, x):
-            self.calls = self.calls + 1
-            return x
-
-    model, other = nn.Sequential(lazy()), nn.Sequential(Counter())
-    nn.value_and_grad(model, lambda x: model(other(x)).sum())(lucid.ones(1, 2, 3, 3, 3))
-    assert other[0].calls.item() == 1
-
-
-def test_layers_shared_and_nested_in_plain_lists_and_dicts_get_their_gradients():
-    shared = nn.LazyConv3d(2, 1)
-
-    class Tree(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.branches = [{"a": shared}, [nn.Sequential(shared)]]
-
-        def forward(self, x):
-            return self.branches[1][0](self.branches[0]["a"](x))
-
-    model = Tree()
-    _, grads = nn.value_and_grad(model, lambda x: model(x).sum())(
-        lucid.ones(1, 2, 1, 1, 1)
-    )
-    assert {name for name, _ in tree_flatten(grads)} == {
-        *("branches.0.a.weight", "branches.0.a.bias"),
-        *("branches.1.0.layers.0.weight", "branches.1.0.layers.0.bias"),
-    }
 
 
 def test_nothing_can_be_lost_by_repeated_failing_first_calls():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lucid._types import dtype_name
+from lucid._types import DTYPES, dtype_name, plain_numpy
 from lucid.nn.first_call import Transaction
 from lucid.nn.members import named_arrays, unsaved_names
 from lucid.nn.uninitialized import uninitialized_names
@@ -134,7 +134,6 @@ def _as_array(value: Any) -> mx.array | str:
     """A copy as an MLX array of the same dtype, or why there is none."""
     if isinstance(value, mx.array):
         return mx.array(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        dtype = mx.float64 if value.dtype == np.float64 else None
-        return mx.array(value, dtype)
+    if isinstance(value, np.ndarray) and value.dtype.name in DTYPES:
+        return mx.array(plain_numpy("state_dict", value), DTYPES[value.dtype.name])
     return f"{type(value).__name__} is not a numeric array"
