@@ -6,9 +6,8 @@ import itertools
 import math
 
 from lucid.geometry import ConvGeometry, check_padding, conv_geometry
-from lucid.ops import composed
-from lucid.ops.composed import conv3d_columns
-from lucid.ops.dispatch import conv3d_native
+from lucid.ops import composed, dispatch
+from lucid.ops.composed import conv3d_columns, conv3d_native
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -109,7 +108,7 @@ def test_half_types_lose_no_more_than_twice_what_mlx_loses(dtype, spatial):
     singles = case, [x.astype(mx.float32) for x in arrays], cotangent.astype(mx.float32)
     exact = output_and_gradients(conv3d_native, *singles)
     native = output_and_gradients(conv3d_native, *halves)
-    ours = output_and_gradients(conv3d_columns, *halves)
+    ours = output_and_gradients(dispatch.conv3d, *halves)
     for got, theirs, want in zip(ours, native, exact, strict=True):
         assert got.dtype == dtype
         assert distance(got, want) <= NATIVE_LOSS * distance(theirs, want)

@@ -18,19 +18,36 @@ import mlx.core as mx
 COLUMNS_BYTES = 64 * 2**20
 
 
+def conv3d_native(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """MLX's own conv3d: channels-last, one group, zero padding alike on both sides."""
+    symmetric = all(before == after for before, after in geometry.padding)
+    depth, height, width = (before for before, _ in geometry.padding)
+    if geometry.padding_mode != "zeros" or not symmetric:
+        x = pad(x, geometry.padding, geometry.padding_mode)
+        depth = height = width = 0
+    y = mx.conv3d(
+        x.transpose(0, 2, 3, 4, 1),  # (N, D, H, W, C)
+        weight.transpose(0, 2, 3, 4, 1),  # (O, KD, KH, KW, C)
+        stride=geometry.stride,
+        padding=(depth, height, width),
+        dilation=geometry.dilation,
+    )
+    # Before the transpose back: a two-array operation on the NCDHW view would copy it.
+    if bias is not None:
+        y = y + bias
+    return y.transpose(0, 4, 1, 2, 3)
+
+
 def conv3d_columns(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """Shifted slices of x, stacked a part of the kernel at a time, times the weight.
 
     The trailing kernel axes are stacked into columns and become one matrix product;
-    the leading ones are accumulated over. Half types compute in float32, so that a
-    sum over the kernel is rounded once.
+    the leading ones are accumulated over.
     """
-    dtype = x.dtype
-    if dtype != mx.float32:
-        x, weight = x.astype(mx.float32), weight.astype(mx.float32)
-        bias = None if bias is None else bias.astype(mx.float32)
     g, n, o = geometry.groups, geometry.batch, geometry.out_channels
     kernel, voxels = geometry.kernel_size, math.prod(geometry.output_size)
     per_group = geometry.in_channels // g
@@ -52,7 +69,7 @@ def conv3d_columns(
     y = y.reshape(geometry.output_shape)
     if bias is not None:
         y = y + _spread(bias, geometry.output_shape)
-    return y.astype(dtype)
+    return y
 
 
 def _spread(bias: mx.array, shape: tuple[int, ...]) -> mx.array:

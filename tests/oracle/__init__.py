@@ -16,6 +16,7 @@ MODES = ("zeros", "reflect", "replicate", "circular")
 # (input channels, output channels, groups)
 CHANNELS = {
     "dense": (3, 4, 1),
+    "wide": (17, 2, 1),  # MLX's own conv3d, where stride and dilation are 1
     "grouped": (4, 6, 2),
     "depthwise": (3, 3, 3),
     "multiplier": (2, 4, 2),
@@ -115,6 +116,8 @@ def random_problem(rng: np.random.Generator) -> Problem:
         limit = {"reflect": max(pair) + 1, "circular": max(pair)}.get(mode, 1)
         size.append(max(spanned, limit, 1) + int(rng.choice([0, 0, 1, 2, 4])))
     groups, per_group, multiplier = rng.integers(1, 3, 3, endpoint=True).tolist()
+    if rng.random() < 0.1:
+        groups, per_group = 1, 16
     batch = [(), (1,), (2,), (3,)][rng.integers(4)]
     return Problem(
         input_shape=(*batch, groups * per_group, *size),
