@@ -68,7 +68,7 @@ class Conv3d(Module):
         (2, 8, 16, 32, 32)
     """
 
-    weight: Parameter | None
+    weight: Parameter  # of a lazy layer, None until its first call
     bias: Parameter | None
     in_channels: int | None
     padding: tuple[int, int, int] | str
