@@ -311,3 +311,14 @@ def test_nothing_can_be_lost_by_repeated_failing_first_calls():
         with pytest.raises(ValueError, match="kernel_size"):
             model(lucid.zeros(1, channels, 2, 2, 2))
     assert repr(model) == expected
+
+
+@pytest.mark.parametrize("wrap", [nn.Sequential, mlx.nn.Sequential])
+def test_mlx_update_materializes_what_it_is_given(wrap):
+    layer, other = lazy(), lazy()
+    model = wrap(layer, other)
+    source = nn.Conv3d(2, 4, 3)
+    model.update({"layers": [dict(source.parameters())]})
+    assert same(layer.weight, source.weight)
+    assert same(layer.bias, source.bias)
+    assert_lazy(other)

@@ -162,3 +162,37 @@ def test_layers_shared_and_nested_in_plain_lists_and_dicts_get_their_gradients()
         *("branches.0.a.weight", "branches.0.a.bias"),
         *("branches.1.0.layers.0.weight", "branches.1.0.layers.0.bias"),
     }
+
+
+class UNet(nn.Module):
+    def __init__(self, widths=(16, 32, 64)):
+        super().__init__()
+        self.down = nn.ModuleList(self.block(width) for width in widths)
+        self.up = nn.ModuleList(self.block(width) for width in widths[-2::-1])
+        self.head = nn.LazyConv3d(3, 1)
+
+    @staticmethod
+    def block(width: int) -> nn.Sequential:
+        layers = (nn.LazyConv3d(width, 3, padding=1) for _ in range(2))
+        return nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+
+    def forward(self, x):
+        skips = []
+        for block in self.down:
+            x = block(x[:, :, ::2, ::2, ::2] if skips else x)
+            skips.append(x)
+        for block, skip in zip(self.up, skips[-2::-1], strict=True):
+            for axis in (2, 3, 4):
+                x = mx.repeat(x, 2, axis=axis)
+            x = block(mx.concatenate([x, skip], axis=1))
+        return self.head(x)
+
+
+def test_a_u_net_at_256_cubed_materializes_without_allocating():
+    model = UNet()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    nn.materialize(model, (1, 1, 256, 256, 256))
+    assert not nn.has_uninitialized_params(model)
+    assert model.up[0][0].in_channels == 64 + 32
+    assert mx.get_peak_memory() - before < 2**16
