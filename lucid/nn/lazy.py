@@ -168,15 +168,21 @@ def materialize(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> mlx.nn.Mod
     """
     with dry_run():
         keep_unchanged(model)
-        model(
-            *(as_input(model, value) for value in inputs),
-            **{name: as_input(model, value) for name, value in kwargs.items()},
-        )
+        call_with_shapes(model, inputs, kwargs)
     return model
 
 
-def as_input(model: mlx.nn.Module, value: Any) -> Any:
-    """For a shape, zeros of it in the model's dtype; anything else as it is."""
+def call_with_shapes(
+    model: mlx.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call a model, shapes standing for zeros of its dtype."""
+    return model(
+        *(_as_input(model, value) for value in inputs),
+        **{name: _as_input(model, value) for name, value in kwargs.items()},
+    )
+
+
+def _as_input(model: mlx.nn.Module, value: Any) -> Any:
     is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
     if not is_shape or not value:
         return value

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from lucid.nn.first_call import dry_run, keep_unchanged
-from lucid.nn.lazy import as_input
+from lucid.nn.lazy import call_with_shapes
 from lucid.nn.members import buffer_names, named_arrays, named_entries, named_tree
 import mlx.core as mx
 import mlx.nn
@@ -131,10 +131,7 @@ def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     with contextlib.suppress(_Forget), dry_run():
         keep_unchanged(model)
         with _observed(model, layers.append):
-            model(
-                *(as_input(model, value) for value in inputs),
-                **{name: as_input(model, value) for name, value in kwargs.items()},
-            )
+            call_with_shapes(model, inputs, kwargs)
         counts = _count(model)
         raise _Forget  # a dry run that fails leaves nothing behind
     return Summary(tuple(layers), *counts)
