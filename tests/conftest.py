@@ -9,8 +9,5 @@ import os
 import lucid  # noqa: F401
 import mlx.core as mx
 
-mx.set_default_device(
-    mx.Device(
-        {"cpu": mx.cpu, "gpu": mx.gpu}[os.environ.get("LUCID_TEST_DEVICE", "cpu")]
-    )
-)
+_DEVICES = {"cpu": mx.cpu, "gpu": mx.gpu}
+mx.set_default_device(mx.Device(_DEVICES[os.environ.get("LUCID_TEST_DEVICE", "cpu")]))
