@@ -95,7 +95,7 @@ def _digest(model: mlx.nn.Module) -> int:
 
 
 def _share_from_rank_0(model: mlx.nn.Module, group: mx.distributed.Group) -> None:
-    """Sum of rank 0's arrays and the others' zeros: rank 0's, to the bit."""
+    """The sum of rank 0's arrays and the others' zeros is rank 0's."""
     if group.size() == 1:
         return
     for _, owner, name, array in list(named_arrays(model)):

@@ -143,3 +143,20 @@ def test_mlx_modules_find_the_layers():
     model = mlx.nn.Sequential(nn.Sequential(nn.Conv3d(1, 1, 1)), nn.ModuleList())
     names = [name for name, _ in tree_flatten(model.parameters())]
     assert names == ["layers.0.layers.0.weight", "layers.0.layers.0.bias"]
+
+
+def test_lists_of_layers_take_mlxs_and_pythons_ways_of_changing():
+    model = nn.Sequential({"first": nn.Conv3d(1, 1, 1)})
+    model.layers.append(nn.Conv3d(1, 1, 1))
+    assert list(model.state_dict())[2:] == ["1.weight", "1.bias"]
+    assert list(model[:2].state_dict()) == list(model.state_dict())
+    blocks = nn.ModuleList([nn.ReLU(), nn.Tanh()])
+    blocks += [nn.SiLU()]
+    assert repr(blocks.pop(0)) == "ReLU()"
+    assert [type(block).__name__ for block in blocks] == ["Tanh", "SiLU"]
+
+
+@pytest.mark.parametrize("name", ["layers", "training", "forward", "append"])
+def test_names_that_sequential_itself_has_are_refused(name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        nn.Sequential({name: nn.ReLU()})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lucid._types import integer
+from lucid.nn.members import layer_names
 from lucid.nn.module import Module
 import mlx.nn
 
@@ -107,6 +108,17 @@ class _Layers(Module):
             self.append(layer)
         return self
 
+    def __iadd__(self, layers: Iterable[Layer]) -> Any:
+        return self.extend(layers)
+
+    def pop(self, index: Any = -1, *default: Any) -> Any:
+        """Take a layer out and return it."""
+        if isinstance(index, str):
+            return super().pop(index, *default)  # MLX takes entries out of its dict
+        layer = self[index]
+        del self[index]
+        return layer
+
     def insert(self, index: int, layer: Layer) -> None:
         """Add a layer before position `index`."""
         position = min(max(0, index + len(self) * (index < 0)), len(self))
@@ -134,15 +146,17 @@ class Sequential(_Layers):
     def __init__(self, *layers: Any):
         if len(layers) == 1 and _is_plain_dict(layers[0]):
             named = [(_checked_name(name), layer) for name, layer in layers[0].items()]
+            for name, _ in named:
+                if name == "layers" or hasattr(Sequential, name):
+                    raise ValueError(f"`{name}` is a name that Sequential itself has.")
         else:
             named = [(str(i), layer) for i, layer in enumerate(layers)]
         super().__init__(named)
 
     def _part(self, index: slice) -> Any:
-        names = self._layer_names
-        if all(name.isdigit() for name in names):
-            return type(self)(*self.layers[index])
-        return type(self)(dict(zip(names[index], self.layers[index], strict=True)))
+        part = type(self)(*self.layers[index])
+        part._layer_names = self._renumbered(tuple(layer_names(self) or ())[index])
+        return part
 
     def __getattr__(self, name: str) -> Any:
         names = self.__dict__.get("_layer_names", ())

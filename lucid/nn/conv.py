@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from lucid._types import (
     DeviceLike,
@@ -24,6 +25,7 @@ from lucid.nn.first_call import Transaction
 from lucid.nn.functional.conv import channels_of, conv3d_geometry
 from lucid.nn.lazy import LazyModule
 from lucid.nn.module import Module, Parameter
+from lucid.nn.uninitialized import uninitialized_names
 import mlx.core as mx
 
 
@@ -95,7 +97,8 @@ class Conv3d(Module):
         )
         check_groups(self.groups, "in_channels", self.in_channels)
         for name in self.parameter_shapes():
-            self[name] = mx.zeros((0,), resolved)  # reset_parameters reads the dtype
+            self[name] = mx.zeros((0,), resolved)  # carries the dtype to _allocate
+        self._allocate()
         self.reset_parameters()
 
     def _configure(
@@ -141,28 +144,37 @@ class Conv3d(Module):
             shapes["bias"] = (self.out_channels,)
         return shapes
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "bias":
+            self.__dict__["_has_bias"] = value is not None
+        super().__setattr__(name, value)
+
     def reset_parameters(self) -> None:
         """Draw weight and bias anew; a layer still lazy draws at its first call."""
         if self.in_channels is None:
             return
-        dtype = self["weight"].dtype
-        per_group = self.in_channels // self.groups
-        shape = (self.out_channels, per_group, *self.kernel_size)
-        check_allocatable("`in_channels`, `out_channels` and `kernel_size`", shape, 4)
+        self._allocate()  # new arrays: nobody else's are overwritten
         with running_on(self.device):
-            weight = mx.zeros(shape, dtype)
-            self.weight = init.kaiming_uniform_(weight, a=math.sqrt(5))
-            if self._has_bias:
-                bound = 1 / math.sqrt(math.prod(shape[1:]))  # 1 / sqrt(fan_in)
-                bias = mx.zeros((self.out_channels,), dtype)
-                self.bias = init.uniform_(bias, -bound, bound)
+            init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+            if self.bias is not None:
+                fan_in = math.prod(self.weight.shape[1:])
+                init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+
+    def _allocate(self) -> None:
+        """Give every parameter its shape; MLX computes no zero that is overwritten."""
+        for name, shape in self.parameter_shapes().items():
+            sizes = tuple(length or 0 for length in shape)
+            check_allocatable(
+                "`in_channels`, `out_channels` and `kernel_size`", sizes, 4
+            )
+            self[name] = mx.zeros(sizes, self[name].dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x`, (N, C, D, H, W) or (C, D, H, W)."""
         with running_on(self.device):
             return F.conv3d(
                 x,
-                self["weight"],
+                self.weight,
                 self.bias,
                 self.stride,
                 self.padding,
@@ -261,6 +273,12 @@ class LazyConv3d(LazyModule, Conv3d):
             if self._in_trace:
                 self._check_left_trace()
             return super().forward(x)
+        with Transaction(first_call=True):
+            self._materialize_for(x)
+            return super().forward(x)
+
+    def _materialize_for(self, x: Tensor) -> None:
+        """Refuse what the convolution would refuse; then create the weights."""
         channels = channels_of(x)
         conv3d_geometry(
             x,
@@ -272,9 +290,14 @@ class LazyConv3d(LazyModule, Conv3d):
             groups=self.groups,
             padding_mode=self.padding_mode,
         )
-        with Transaction():
-            self._create({"in_channels": channels}, {})
-            return super().forward(x)
+        self._create({"in_channels": channels}, {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is None and name in uninitialized_names(self):
+            if name == "weight":
+                raise ValueError(f"`weight` of {self!r} cannot be None.")
+            self._no_grad.uninitialized -= {name}
+        super().__setattr__(name, value)
 
     def sizes_from(self, values: dict[str, Tensor]) -> dict[str, int] | None:
         """The input channels, if the weight is among these parameters."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import copy
 import secrets
 import threading
 from typing import Any
 
 from lucid.creation import get_rng_state, set_rng_state
 import mlx.core as mx
+import mlx.nn
 
 
 class _Snapshot:
@@ -34,17 +36,60 @@ class _Snapshot:
         self.module.__dict__.clear()
         self.module.__dict__.update(self.attributes)
 
+    def shadow(self) -> None:
+        """Put copies in the module, which it may change in place, for the while."""
+        for name, value in self.entries.items():
+            dict.__setitem__(self.module, name, _copied(value))
+        for name, value in self.attributes.items():
+            if isinstance(value, list | dict | set):
+                self.module.__dict__[name] = copy.copy(value)
+
+    def difference(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The entries and attributes that are others now."""
+        missing = object()
+        pairs = (
+            (self.entries, dict(self.module.items())),
+            (self.attributes, dict(self.module.__dict__)),
+        )
+        entries, attributes = (
+            {k: v for k, v in now.items() if before.get(k, missing) is not v}
+            for before, now in pairs
+        )
+        return entries, attributes
+
+
+def _copied(value: Any) -> Any:
+    """Plain lists and dicts anew, the arrays in them by value; modules as they are."""
+    if isinstance(value, mx.array):
+        return mx.array(value)
+    if isinstance(value, mlx.nn.Module):
+        return value
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    return [_copied(entry) for entry in value] if isinstance(value, list) else value
+
 
 class _DryRun:
-    """The random state that weights are drawn from, and what is restored at the end."""
+    """The random state that weights are drawn from, and what is left at the end."""
 
     def __init__(self) -> None:
         self.weights_key = get_rng_state()
         self.snapshots: dict[int, _Snapshot] = {}
+        # By module: the entries and attributes that make it materialized.
+        self.created: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}
+
+    def finish(self) -> None:
+        for snapshot in self.snapshots.values():
+            snapshot.restore()
+        for module, entries, attributes in self.created.values():
+            dict.update(module, entries)
+            module.__dict__.update(attributes)
 
 
 class _Thread(threading.local):
     depth = 0
+    failed_first_call = False
+    creating: Any = None
     dry_run: _DryRun | None = None
 
     def __init__(self) -> None:
@@ -68,14 +113,21 @@ class _Record:
         set_rng_state(self.key)
         run = _thread.dry_run
         if run is not None and self.weights_key is not None:
-            run.snapshots[id(self.snapshot.module)] = self.snapshot
+            run.created.pop(id(self.snapshot.module), None)
             run.weights_key = self.weights_key
 
 
 class Transaction:
-    """A block whose failure undoes what was recorded in it."""
+    """A block whose failure undoes what was recorded in it.
 
-    __slots__ = ("_mark",)
+    Args:
+        first_call: whether a lazy layer is about to create its weights in it.
+    """
+
+    __slots__ = ("_first_call", "_mark")
+
+    def __init__(self, first_call: bool = False):
+        self._first_call = first_call
 
     def __enter__(self) -> None:
         self._mark = len(_thread.records)
@@ -85,13 +137,16 @@ class Transaction:
         _thread.depth -= 1
         records = _thread.records
         if kind is not None:
-            for record in reversed(records[self._mark :]):
+            failed = records[self._mark :]
+            for record in reversed(failed):
                 record.undo()
             del records[self._mark :]
+            _thread.failed_first_call |= self._first_call or bool(failed)
         if _thread.depth == 0:
             records.clear()
-            if kind is not None:
+            if kind is not None and _thread.failed_first_call:
                 _revive_random_state()
+            _thread.failed_first_call = False
 
 
 def is_placeholder(array: mx.array) -> bool:
@@ -136,19 +191,28 @@ def creating_weights(module: Any, token: mx.array) -> Iterator[None]:
             "anew at every call: capture model.state too (inputs= and outputs=), or "
             "call lucid.nn.materialize(model, input_shape) first."
         )
-    _thread.records.append(_Record(module))
-    dry_run = _thread.dry_run
-    if dry_run is None:
-        yield
-        return
+    keep_unchanged(module)
+    record = _Record(module)
+    _thread.records.append(record)
+    outer, _thread.creating = _thread.creating, module
+    run = _thread.dry_run
     key = get_rng_state()
-    set_rng_state(dry_run.weights_key)
+    if run is not None:
+        set_rng_state(run.weights_key)
     try:
         yield
-        dry_run.weights_key = get_rng_state()
-        dry_run.snapshots[id(module)] = _Snapshot(module)
+        if run is not None:
+            run.weights_key = get_rng_state()
+            run.created[id(module)] = (module, *record.snapshot.difference())
     finally:
-        set_rng_state(key)
+        _thread.creating = outer
+        if run is not None:
+            set_rng_state(key)
+
+
+def is_creating(module: Any) -> bool:
+    """Whether this thread is creating the weights of a lazy layer right now."""
+    return _thread.creating is module
 
 
 def in_dry_run() -> bool:
@@ -161,7 +225,9 @@ def keep_unchanged(model: Any) -> None:
     run = _thread.dry_run
     if run is not None and id(model) not in run.snapshots:
         for module in model.modules():
-            run.snapshots.setdefault(id(module), _Snapshot(module))
+            if id(module) not in run.snapshots:
+                run.snapshots[id(module)] = snapshot = _Snapshot(module)
+                snapshot.shadow()
 
 
 @contextlib.contextmanager
@@ -172,7 +238,8 @@ def dry_run() -> Iterator[None]:
     every layer that it materialized is lazy again.
     """
     if _thread.dry_run is not None:
-        yield  # the outer one cleans up
+        with Transaction():
+            yield  # the outer one restores and moves the random state
         return
     before = get_rng_state()
     run = _thread.dry_run = _DryRun()
@@ -181,8 +248,7 @@ def dry_run() -> Iterator[None]:
             try:
                 yield
             finally:
-                for snapshot in run.snapshots.values():
-                    snapshot.restore()
+                run.finish()
         set_rng_state(run.weights_key)
     except BaseException:
         set_rng_state(before)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
+import threading
 from typing import Any
 
 from lucid._types import FLOAT_DTYPES, Tensor
+from lucid.creation import get_rng_state, set_rng_state
 from lucid.nn.first_call import (
     Transaction,
     creating_weights,
     dry_run,
+    is_creating,
     is_placeholder,
     keep_unchanged,
 )
@@ -21,13 +24,15 @@ from lucid.nn.uninitialized import uninitialized_names
 import mlx.core as mx
 import mlx.nn
 
+_CREATING = threading.RLock()
+
 
 class LazyModule(Module):
     """A layer whose parameters are created by its first call, or by a state dict.
 
     Until then each parameter is None to a reader, while MLX's dict holds an empty array
     of its dtype: what MLX does to that (freeze, cast, update) is honored afterwards.
-    Subclasses bring the three methods declared below.
+    Subclasses bring the four methods declared below.
     """
 
     parameter_shapes: Callable[[], dict[str, tuple[int | None, ...]]]
@@ -36,6 +41,10 @@ class LazyModule(Module):
     """Attributes to set, read off these parameters; None if they do not tell."""
     reset_parameters: Callable[[], None]
     """Draw every parameter."""
+    _allocate: Callable[[], None]
+    """Give every parameter its shape, for `reset_parameters` to fill."""
+
+    _applied: tuple[Callable[[LazyModule], Any], ...] = ()
 
     def has_uninitialized_params(self) -> bool:
         """Whether the parameters are yet to be created."""
@@ -61,7 +70,6 @@ class LazyModule(Module):
             dict.__setitem__(self, name, mx.zeros((0,), dtype))
         self._no_grad.uninitialized = frozenset(shapes)
         self._no_grad.layer = repr(self)
-        self._applied: tuple[Callable[[LazyModule], Any], ...] = ()
         # In MLX's dict, and so a placeholder in a trace that captured this layer; the
         # underscore keeps it out of parameters().
         self._token = mx.zeros((0,))
@@ -72,22 +80,32 @@ class LazyModule(Module):
 
     def _create(self, sizes: dict[str, int], values: dict[str, Tensor]) -> None:
         """Draw the parameters, but for those whose values are there already."""
-        names = uninitialized_names(self)
-        kept = {name: self[name] for name in names if self[name].size}
-        values = kept | values
-        with creating_weights(self, self._token):
-            self._no_grad = self._no_grad.initialized()
-            self._in_trace = is_placeholder(self._token)
-            self._created, self._sizes = names, tuple(sizes)
-            for name, size in sizes.items():
-                setattr(self, name, size)
-            if values.keys() != names:
-                self.reset_parameters()
-            for name, value in values.items():
-                dict.__setitem__(self, name, mx.array(value))
-            for fn in self._applied:
-                fn(self)
-            dict.update(self, values)  # a state dict outranks what was applied before
+        with _CREATING:
+            names = uninitialized_names(self)
+            if names:  # else another thread was faster
+                kept = {name: self[name] for name in names if self[name].size}
+                with creating_weights(self, self._token):
+                    self._draw(sizes, kept | values, names)
+
+    def _draw(
+        self, sizes: dict[str, int], values: dict[str, Tensor], names: frozenset[str]
+    ) -> None:
+        self._in_trace = is_placeholder(self._token)
+        self._created, self._sizes = names, tuple(sizes)
+        for name, size in sizes.items():
+            setattr(self, name, size)
+        if values.keys() != names:
+            self._allocate()
+            self.reset_parameters()
+        for name, value in values.items():
+            dict.__setitem__(self, name, mx.array(value))
+        for fn in self._applied:
+            fn(self)
+        dict.update(self, values)  # a state dict outranks what was applied before
+        if not self._in_trace:
+            self._applied = ()
+        # Last: until then, other threads see a layer that has no weights yet.
+        self._no_grad = self._no_grad.initialized()
 
     def _check_left_trace(self) -> None:
         """After a first call inside mx.compile: whether its weights came out of it.
@@ -99,6 +117,7 @@ class LazyModule(Module):
             return  # in a later trace, which captured the layer too
         self._in_trace = False
         if not any(is_placeholder(self[name]) for name in self._created):
+            self._applied = ()
             return
         dtype = self["weight"].dtype
         for name in self._sizes:
@@ -112,7 +131,7 @@ class LazyModule(Module):
 
     def __getattr__(self, name: str) -> Any:
         no_grad = self.__dict__.get("_no_grad")
-        if name in getattr(no_grad, "uninitialized", ()):
+        if name in getattr(no_grad, "uninitialized", ()) and not is_creating(self):
             return None
         return super().__getattr__(name)
 
@@ -120,6 +139,7 @@ class LazyModule(Module):
         # Where MLX's update, load_weights and set_dtype put their arrays.
         no_grad = self.__dict__.get("_no_grad")
         waiting = name in getattr(no_grad, "uninitialized", ())
+        waiting = waiting and not is_creating(self)
         is_empty = isinstance(value, mx.array) and value.size == 0
         if is_empty and not waiting and name in self.__dict__.get("_created", ()):
             raise ValueError(
@@ -136,7 +156,10 @@ class LazyModule(Module):
                 f"`{name}` of {self!r} cannot have shape {value.shape}: expected "
                 f"{expected}, None for any length."
             )
+        # Where an eager layer draws nothing, a lazy one leaves the random state alone.
+        key = get_rng_state()
         self.materialize_from({name: value})
+        set_rng_state(key)
 
 
 def has_uninitialized_params(model: mlx.nn.Module) -> bool:
@@ -198,7 +221,8 @@ def value_and_grad(
 
     Where the model has layers without weights, `fn` first runs once without evaluating
     anything, as `materialize` does, so that the first step has every gradient and
-    moves buffers and the random state once.
+    moves buffers and the random state once. (What `fn` changes outside Lucid's modules,
+    it changes twice then.)
 
     Args:
         model: the model whose trainable parameters to differentiate with respect to.

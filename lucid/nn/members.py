@@ -42,6 +42,16 @@ def check_member(module: mlx.nn.Module, name: str, value: Any) -> bool:
             f"`{kind}.{name}` is an attribute of the class {kind}, which would hide "
             "the array or module; choose another name."
         )
+    if name.startswith("_") and not isinstance(value, mx.array):
+        raise AttributeError(
+            f"`{kind}.{name}`: MLX leaves what begins with an underscore out of a "
+            "model; a module under such a name would not be trained nor saved."
+        )
+    if _bad_key_inside(value):
+        raise AttributeError(
+            f"`{kind}.{name}`: the keys of a dict of arrays or modules must be strings "
+            "that hold no dot and are no numbers."
+        )
     if not name or "." in name or name.isdigit():
         raise AttributeError(
             f"`{name}` cannot name a parameter or module: names must not be empty, "
@@ -61,13 +71,35 @@ def _tuple_inside(value: Any) -> bool:
     return isinstance(value, dict | list) and any(map(_tuple_inside, children))
 
 
+def _bad_key_inside(value: Any) -> bool:
+    """Whether a plain dict in there has keys that a dotted name cannot hold."""
+    if isinstance(value, mlx.nn.Module) or not isinstance(value, dict | list):
+        return False
+    if isinstance(value, dict):
+        sound = (isinstance(k, str) and "." not in k and not k.isdigit() for k in value)
+        return not all(sound) or any(map(_bad_key_inside, value.values()))
+    return any(map(_bad_key_inside, value))
+
+
+def layer_names(module: mlx.nn.Module) -> list[str] | None:
+    """The names of a Sequential's or ModuleList's layers; of any other module, None.
+
+    Layers that were put into its list behind its back are numbered.
+    """
+    names = getattr(module, "_layer_names", None)
+    if names is None:
+        return None
+    count = len(module["layers"])
+    return [*names[:count], *map(str, range(len(names), count))]
+
+
 def named_entries(module: mlx.nn.Module) -> list[tuple[str, Any]]:
     """(name, array or module) right inside a module, arrays first, as in PyTorch."""
     entries = dict(module.items())
-    layer_names = getattr(module, "_layer_names", None)
     layers = []
-    if layer_names is not None:  # Sequential, ModuleList
-        layers = zip(layer_names, entries.pop("layers"), strict=True)
+    names = layer_names(module)
+    if names is not None:
+        layers = zip(names, entries.pop("layers"), strict=True)
     return sorted(
         (
             (name, value)
@@ -134,7 +166,7 @@ def mlx_names(
 ) -> dict[str, str]:
     """From the names of MLX's flattened `parameters()` to those of the state dict."""
     names: dict[str, str] = {}
-    numbered = getattr(module, "_layer_names", ())
+    numbered = layer_names(module) or []
     for name, value in named_entries(module):
         path = f"layers.{numbered.index(name)}" if name in numbered else name
         if isinstance(value, mx.array):

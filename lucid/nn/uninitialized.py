@@ -67,7 +67,8 @@ class FrozenNames(set[str]):
 
 def uninitialized_names(module: mlx.nn.Module) -> frozenset[str]:
     """The parameters that a lazy layer has yet to create; of any other layer, none."""
-    return getattr(module._no_grad, "uninitialized", frozenset())
+    no_grad = module.__dict__.get("_no_grad")
+    return getattr(no_grad, "uninitialized", frozenset())
 
 
 def check_initialized(model: mlx.nn.Module, what: str, trained_only: bool) -> None:
