@@ -53,7 +53,12 @@ def load_scan(path: Path | None) -> Scan:
             return load_scan(own)
     try:
         image: Any = nib.load(path)
-        voxels = np.asarray(image.dataobj, dtype=np.float32)
+        if np.dtype(image.get_data_dtype()).kind not in "biuf":
+            raise ValueError(
+                f"its voxels are {image.get_data_dtype()}, not real numbers"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            voxels = np.asarray(image.dataobj).astype(np.float32)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise VolumeError(f"{path} cannot be read as a scan: {reason}") from error
@@ -87,7 +92,9 @@ def _scaled(
     if not high > low:
         low, high = float(finite.min()), float(finite.max())
     if not high > low:
-        raise VolumeError(f"{path} is the same number everywhere")
+        raise VolumeError(
+            f"{path} has no contrast where it is to be learned from"
+        )
 
     def scale(part: np.ndarray) -> np.ndarray:
         filled = np.where(np.isfinite(part), part, low)

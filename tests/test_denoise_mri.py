@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_weights(quick, tmp_path):
         ("constant", "flat.nii.gz"),
         ("nan", "nan.nii.gz"),
         ("2-D", "slice.nii.gz"),
+        ("complex", "phase.nii.gz"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(quick, tmp_path, capsys, content, name):
@@ -109,6 +110,8 @@ def test_a_bad_file_is_one_clear_line(quick, tmp_path, capsys, content, name):
     elif content is not None:
         shape = (4, 4) if content == "2-D" else (4, 4, 4)
         voxels = np.full(shape, np.nan if content == "nan" else 3, np.float32)
+        if content == "complex":
+            voxels = voxels + 1j * np.arange(4, dtype=np.complex64)
         nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
     assert quick("--volume", path, "--out", tmp_path / "out") == 1
     error = capsys.readouterr().err
@@ -119,13 +122,18 @@ def test_a_bad_file_is_one_clear_line(quick, tmp_path, capsys, content, name):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--noise", "-1"], ["--noise", "nan"], ["--epochs", "0"], ["--epochs", "x"]],
+    [
+        *(["--noise", "-1"], ["--noise", "nan"], ["--noise", "x"], ["--seed", "-1"]),
+        *(["--epochs", "0"], ["--epochs", "x"], ["--device", "tpu"]),
+    ],
 )
 def test_bad_options_are_refused_by_name(example, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         example.main(arguments)
     assert caught.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert arguments[0] in error
+    assert error.count("\n") == 1
 
 
 def test_an_absent_device_is_one_clear_line(quick, tmp_path, capsys):
@@ -150,6 +158,18 @@ def test_ctrl_c_keeps_the_weights_so_far(example, tmp_path, monkeypatch, capsys)
     assert example.main(["--volume", str(volume), "--out", str(tmp_path)]) == 0
     assert "weights so far" in capsys.readouterr().err
     assert mx.abs(lucid.load(tmp_path / "weights.npz")["head.weight"]).sum() > 0
+
+
+def test_a_second_ctrl_c_finds_the_weights_saved(example, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(example, "STEPS", 2)
+    monkeypatch.setattr(example, "compare", interrupted)
+    volume = write(tmp_path / "scan.nii.gz", (9, 9, 9, 2))
+    with pytest.raises(KeyboardInterrupt):
+        example.main(["--epochs=1", "--volume", str(volume), "--out", str(tmp_path)])
+    assert "head.weight" in lucid.load(tmp_path / "weights.npz")
 
 
 def test_tiles_give_what_the_whole_volume_gives(example):
