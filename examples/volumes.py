@@ -92,9 +92,7 @@ def _scaled(
     if not high > low:
         low, high = float(finite.min()), float(finite.max())
     if not high > low:
-        raise VolumeError(
-            f"{path} has no contrast where it is to be learned from"
-        )
+        raise VolumeError(f"{path} has no contrast where it is to be learned from")
 
     def scale(part: np.ndarray) -> np.ndarray:
         filled = np.where(np.isfinite(part), part, low)
