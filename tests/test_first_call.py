@@ -122,12 +122,16 @@ def test_mlx_update_of_a_lazy_layer_leaves_the_random_state_alone():
     assert (layer.bias == values["bias"]).all()
 
 
+@pytest.mark.parametrize("deleted", [True, False])
 @pytest.mark.parametrize("before", [True, False])
-def test_a_bias_set_to_none_stays_none(before):
+def test_a_bias_set_to_none_or_deleted_stays_none(before, deleted):
     layer = nn.LazyConv3d(2, 1)
     if not before:
         layer(X)
-    layer.bias = None
+    if deleted:
+        del layer.bias
+    else:
+        layer.bias = None
     layer(X)
     layer.reset_parameters()
     assert layer.bias is None
@@ -204,3 +208,23 @@ def test_a_copied_lazy_layer_creates_its_own_weights():
     twin = copy.deepcopy(layer)
     mlx.nn.Sequential(layer)(X)
     assert twin.weight is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: nn.materialize(model, (1, 2, 4, 4, 4)),
+        lambda model: lucid.summary(model, (1, 2, 4, 4, 4)),
+        lambda model: nn.value_and_grad(model, lambda x: x),
+    ],
+)
+def test_what_is_no_module_is_refused_by_name(call):
+    with pytest.raises(TypeError, match="`model` must be a module, got int"):
+        call(3)
+
+
+def test_a_negative_input_shape_is_refused_and_the_layer_stays_lazy():
+    layer = nn.LazyConv3d(2, 1)
+    with pytest.raises(ValueError, match="must not be negative"):
+        nn.materialize(layer, (1, -2, 4, 4, 4))
+    assert layer.has_uninitialized_params()

@@ -149,6 +149,12 @@ class Conv3d(Module):
             self.__dict__["_has_bias"] = value is not None
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        if name == "bias":
+            self.bias = None  # a layer without one, as PyTorch has it
+        else:
+            super().__delattr__(name)
+
     def reset_parameters(self) -> None:
         """Draw weight and bias anew; a layer still lazy draws at its first call."""
         if self.in_channels is None:

@@ -189,10 +189,17 @@ def materialize(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> mlx.nn.Mod
         >>> conv.weight.shape
         (8, 4, 3, 3, 3)
     """
+    check_module(model)
     with dry_run():
         keep_unchanged(model)
         call_with_shapes(model, inputs, kwargs)
     return model
+
+
+def check_module(model: Any) -> None:
+    """Refuse what is no module, by name."""
+    if not isinstance(model, mlx.nn.Module):
+        raise TypeError(f"`model` must be a module, got {type(model).__name__}.")
 
 
 def call_with_shapes(
@@ -209,6 +216,8 @@ def _as_input(model: mlx.nn.Module, value: Any) -> Any:
     is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
     if not is_shape or not value:
         return value
+    if min(value) < 0:
+        raise ValueError(f"an input's shape (={tuple(value)}) must not be negative.")
     dtypes = (array.dtype for _, _, _, array in named_arrays(model))
     dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
     return mx.zeros(tuple(value), dtype)
@@ -245,6 +254,7 @@ def value_and_grad(
         >>> grads["weight"].shape
         (8, 4, 3, 3, 3)
     """
+    check_module(model)
     differentiate = mlx.nn.value_and_grad(model, fn)
 
     @functools.wraps(fn)

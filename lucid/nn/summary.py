@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from lucid.nn.first_call import dry_run, keep_unchanged
-from lucid.nn.lazy import call_with_shapes
+from lucid.nn.lazy import call_with_shapes, check_module
 from lucid.nn.members import buffer_names, named_arrays, named_entries, named_tree
 import mlx.core as mx
 import mlx.nn
@@ -126,6 +126,7 @@ def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
         total                                         872      3,538,944  256.0 KiB
         trainable 872, frozen 0
     """
+    check_module(model)
     layers: list[LayerSummary] = []
     counts = (0, 0)
     with contextlib.suppress(_Forget), dry_run():
