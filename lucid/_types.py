@@ -30,7 +30,6 @@ DTYPES = {
         *("float16", "bfloat16", "float32", "float64", "complex64"),
     )
 }
-_DEVICES = {"cpu": mx.cpu, "gpu": mx.gpu, "metal": mx.gpu}
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
@@ -74,48 +73,6 @@ def plain_numpy(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.name not in DTYPES:
         raise TypeError(f"`{name}` has dtype {array.dtype}, which MLX has not.")
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
-
-
-def resolve_device(device: DeviceLike) -> mx.Device | None:
-    """The MLX device of a device, a device type or a name; None stays None.
-
-    Raises:
-        TypeError: if `device` is none of these.
-        ValueError: if there is no such device on this machine.
-    """
-    if device is None:
-        return None
-    if isinstance(device, str):
-        if device not in _DEVICES:
-            raise ValueError(f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.")
-        device = _DEVICES[device]
-    if isinstance(device, mx.DeviceType):
-        device = mx.Device(device)
-    if not isinstance(device, mx.Device):
-        raise TypeError(
-            f"`device` (={device!r}) must be an mlx.core.Device, a DeviceType, "
-            "'cpu', 'gpu', 'metal' or None."
-        )
-    if not device_available(device):
-        raise ValueError(f"`device` (={device}) is not available on this machine.")
-    return device
-
-
-def device_available(device: mx.Device) -> bool:
-    """Whether this machine has `device`, of which Apple's have one of a type."""
-    return device == mx.Device(device.type) and mx.is_available(device)
-
-
-def device_name(device: DeviceLike) -> str | None:
-    """`"cpu"`, `"gpu"` or None: what a module stores, since devices do not pickle."""
-    resolved = resolve_device(device)
-    return None if resolved is None else resolved.type.name
-
-
-def running_on(device: DeviceLike) -> contextlib.AbstractContextManager[Any]:
-    """A context in which MLX operations run on `device` (None: where they would)."""
-    resolved = resolve_device(device)
-    return contextlib.nullcontext() if resolved is None else mx.stream(resolved)
 
 
 def integer(name: str, value: Any) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+from lucid import _device
 from lucid._types import (
     DeviceLike,
     DTypeLike,
@@ -22,7 +23,6 @@ from lucid._types import (
     integer,
     plain_numpy,
     resolve_dtype,
-    running_on,
 )
 import mlx.core as mx
 import numpy as np
@@ -121,7 +121,7 @@ def arange(
         resolved = _kind_of(
             "end", first, last - 1 if isinstance(last, int) else last, step
         )
-    with running_on(device):
+    with _device.running_on(device):
         return mx.arange(first, last, step, dtype=resolved)
 
 
@@ -135,7 +135,7 @@ def linspace(
 ) -> Tensor:
     """`steps` values from start to end, both included, evenly apart."""
     (steps,) = _shape((steps,), name="steps")
-    with running_on(device):
+    with _device.running_on(device):
         return mx.linspace(start, end, steps, dtype=resolve_dtype(dtype))
 
 
@@ -144,19 +144,19 @@ def eye(
 ) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix; m is n unless given."""
     rows, columns = _shape((n, n if m is None else m), name="n")
-    with running_on(device):
+    with _device.running_on(device):
         return mx.eye(rows, columns, dtype=resolve_dtype(dtype))
 
 
 def rand(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
     """Uniform numbers in [0, 1); arguments as for `zeros`, floating dtypes only."""
-    with running_on(device):
+    with _device.running_on(device):
         return mx.random.uniform(shape=_shape(size), dtype=_floating(dtype))
 
 
 def randn(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
     """Normal numbers of mean 0 and variance 1; arguments as for `rand`."""
-    with running_on(device):
+    with _device.running_on(device):
         return mx.random.normal(shape=_shape(size), dtype=_floating(dtype))
 
 
@@ -188,7 +188,7 @@ def randint(
         raise ValueError(
             f"`low` (={low}) or `high` (={high}) is beyond {dtype_name(resolved)}."
         )
-    with running_on(device):
+    with _device.running_on(device):
         return mx.random.randint(low, high, shape=_shape((size,)), dtype=resolved)
 
 
@@ -204,7 +204,7 @@ def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> 
     """
     if isinstance(data, np.ndarray):
         data = plain_numpy("data", data)
-    with running_on(device):
+    with _device.running_on(device):
         return mx.array(data, None if dtype is None else resolve_dtype(dtype))
 
 
@@ -255,7 +255,7 @@ def _filled(
     shape = _shape(size, resolved.size)
     if resolved == mx.bool_:
         value = bool(value)  # mx.full would keep an int's own dtype
-    with running_on(device):
+    with _device.running_on(device):
         return mx.full(shape, value, dtype=resolved)
 
 

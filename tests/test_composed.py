@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 
+from lucid import dispatch
 from lucid.geometry import ConvGeometry, check_padding, conv_geometry
-from lucid.ops import composed, dispatch
+from lucid.ops import composed
 from lucid.ops.composed import conv3d_columns, conv3d_native
 import mlx.core as mx
 import numpy as np

@@ -1,7 +1,7 @@
 """Which formulation computes which geometry."""
 
+from lucid import dispatch
 import lucid.nn.functional as F
-from lucid.ops import dispatch
 import mlx.core as mx
 import pytest
 

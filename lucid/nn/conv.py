@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lucid import _device
 from lucid._types import (
     DeviceLike,
     DTypeLike,
@@ -12,10 +13,8 @@ from lucid._types import (
     Tensor,
     check_allocatable,
     check_float_dtype,
-    device_name,
     positive,
     resolve_dtype,
-    running_on,
     triple,
 )
 from lucid.geometry import check_groups, check_padding, check_padding_mode
@@ -128,7 +127,7 @@ class Conv3d(Module):
         if not bias:
             self.bias = None
         self.padding_mode = check_padding_mode(padding_mode)
-        self.device = device_name(device)
+        self.device = _device.name(device)
         resolved = resolve_dtype(dtype)
         check_float_dtype("dtype", resolved)
         return resolved
@@ -160,7 +159,7 @@ class Conv3d(Module):
         if self.in_channels is None:
             return
         self._allocate()  # new arrays: nobody else's are overwritten
-        with running_on(self.device):
+        with _device.running_on(self.device):
             init.kaiming_uniform_(self.weight, a=math.sqrt(5))
             if self.bias is not None:
                 fan_in = math.prod(self.weight.shape[1:])
@@ -177,7 +176,7 @@ class Conv3d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x`, (N, C, D, H, W) or (C, D, H, W)."""
-        with running_on(self.device):
+        with _device.running_on(self.device):
             return F.conv3d(
                 x,
                 self.weight,

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 import os
 from typing import Any, TypeAlias
 
-from lucid import serialization
+from lucid import _device, serialization
 from lucid._types import (
     DTYPES,
     DeviceLike,
     DTypeLike,
     Tensor,
     check_float_dtype,
-    device_name,
     resolve_dtype,
 )
 from lucid.nn.first_call import Transaction, keep_unchanged
@@ -259,7 +258,7 @@ class Module(mlx.nn.Module):
             dtype = resolve_dtype(dtype)
             check_float_dtype("dtype", dtype)
         if device is not None:
-            name = device_name(device)
+            name = _device.name(device)
             for module in self.modules():
                 if "device" in module.__dict__:
                     module.device = name

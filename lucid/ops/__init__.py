@@ -1,1 +1,1 @@
-"""Convolution and padding made of MLX operations, and which one computes a call."""
+"""Convolution and padding made of MLX operations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lucid import dispatch
 from lucid import geometry as geo
 from lucid._types import (
     Size3d,
@@ -11,7 +12,6 @@ from lucid._types import (
     positive,
     triple,
 )
-from lucid.ops import dispatch
 import mlx.core as mx
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lucid import _device
 from lucid.geometry import ConvGeometry
 from lucid.ops.composed import conv3d_columns, conv3d_native
 import mlx.core as mx
@@ -11,7 +12,7 @@ def conv3d(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """Choose by geometry and by the device in force when called."""
-    on_gpu = mx.default_device().type == mx.gpu
+    on_gpu = _device.on_gpu()
     # MLX's conv3d has one group, and its gradients fail for an empty batch.
     native_can = geometry.groups == 1 and geometry.batch > 0
     if on_gpu and native_can:

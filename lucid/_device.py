@@ -1,0 +1,62 @@
+"""Which device computes: a user's words for one, and the one in force.
+
+Questions are asked at call time, and as attributes of this module, so that a test may
+answer them otherwise (`tests/metal_emulator`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from lucid._types import DeviceLike
+import mlx.core as mx
+
+_NAMES = {"cpu": mx.cpu, "gpu": mx.gpu, "metal": mx.gpu}
+
+
+def resolve(device: DeviceLike) -> mx.Device | None:
+    """The MLX device of a device, a device type or a name; None stays None.
+
+    Raises:
+        TypeError: if `device` is none of these.
+        ValueError: if there is no such device on this machine.
+    """
+    if device is None:
+        return None
+    if isinstance(device, str):
+        if device not in _NAMES:
+            raise ValueError(f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.")
+        device = _NAMES[device]
+    if isinstance(device, mx.DeviceType):
+        device = mx.Device(device)
+    if not isinstance(device, mx.Device):
+        raise TypeError(
+            f"`device` (={device!r}) must be an mlx.core.Device, a DeviceType, "
+            "'cpu', 'gpu', 'metal' or None."
+        )
+    if not available(device):
+        raise ValueError(f"`device` (={device}) is not available on this machine.")
+    return device
+
+
+def name(device: DeviceLike) -> str | None:
+    """`"cpu"`, `"gpu"` or None: what a module stores, since devices do not pickle."""
+    resolved = resolve(device)
+    return None if resolved is None else resolved.type.name
+
+
+def available(device: mx.Device) -> bool:
+    """Whether this machine has `device`, of which Apple's have one of a type."""
+    return device == mx.Device(device.type) and mx.is_available(device)
+
+
+def on_gpu() -> bool:
+    """Whether an operation made now runs on the GPU."""
+    return mx.default_device().type == mx.gpu
+
+
+def running_on(device: DeviceLike) -> contextlib.AbstractContextManager[Any]:
+    """A context in which MLX operations run on `device` (None: where they would)."""
+    resolved = resolve(device)
+    return contextlib.nullcontext() if resolved is None else mx.stream(resolved)
