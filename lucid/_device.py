@@ -56,6 +56,11 @@ def on_gpu() -> bool:
     return mx.default_device().type == mx.gpu
 
 
+def has_metal() -> bool:
+    """Whether the GPU is Apple's, and takes Metal kernels."""
+    return mx.metal.is_available() and mx.is_available(mx.gpu)
+
+
 def running_on(device: DeviceLike) -> contextlib.AbstractContextManager[Any]:
     """A context in which MLX operations run on `device` (None: where they would)."""
     resolved = resolve(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 import functools
 from typing import Any
@@ -58,6 +59,17 @@ class ConvGeometry:
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (self.batch, self.out_channels, *self.output_size)
+
+    @property
+    def without_padding(self) -> ConvGeometry:
+        """The same convolution of an input that was padded beforehand."""
+        none = (0, 0)
+        return dataclasses.replace(
+            self,
+            input_size=self.padded_size,
+            padding=(none, none, none),
+            padding_mode="zeros",
+        )
 
     @property
     def is_padded(self) -> bool:

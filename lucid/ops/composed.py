@@ -6,6 +6,7 @@ None and a checked geometry, and returns (N, O, OD, OH, OW).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import itertools
 import math
 
@@ -16,6 +17,20 @@ import mlx.core as mx
 # The largest block of stacked columns. Measured on the shapes of the benchmark: blocks
 # of a whole kernel plane win until they outgrow the caches, and lose above.
 COLUMNS_BYTES = 64 * 2**20
+
+
+def in_float32(
+    formulation: Callable[..., mx.array],
+    x: mx.array,
+    weight: mx.array,
+    bias: mx.array | None,
+    geometry: ConvGeometry,
+) -> mx.array:
+    """Half types computed in float32, so that a sum over the kernel is rounded once."""
+    dtype = x.dtype
+    x, weight = x.astype(mx.float32), weight.astype(mx.float32)
+    bias = None if bias is None else bias.astype(mx.float32)
+    return formulation(x, weight, bias, geometry).astype(dtype)
 
 
 def conv3d_native(

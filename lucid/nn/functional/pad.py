@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 import numbers
 
+from lucid import dispatch
 from lucid._types import Tensor, check_allocatable, integer
 from lucid.geometry import check_pad
 from lucid.nn.functional.conv import check_array
-from lucid.ops import padding
 
 _MODES = {
     "constant": "zeros",
@@ -69,7 +69,7 @@ def pad(
     grown = tuple(n + sum(p) for n, p in zip(sizes, grow, strict=True))
     shape = (*x.shape[: x.ndim - len(grow)], *grown)
     check_allocatable(f"`pad` (={tuple(pad)})", shape, x.itemsize)
-    return padding.pad(x, grow, _MODES[mode], fill)
+    return dispatch.pad(x, grow, _MODES[mode], fill)
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,89 @@
+"""Which formulation computes a convolution on a GPU, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import os
+from typing import NamedTuple
+
+from lucid import _device
+from lucid.geometry import ConvGeometry
+from lucid.ops.native import to_16
+
+# Products that MLX's padding of channels may add before Lucid's kernels win. MLX's
+# matrix kernels multiply 8x8 blocks at, say, two thirds of a GPU's peak; ours load 18
+# vectors for 48 products of vectors (3x3x3, four channels a group) from a first-level
+# cache of 64 bytes a cycle and core, a third of the peak. An estimate from Apple's
+# published rates: nobody has timed it.
+WASTE = 2
+
+_disabled = False
+
+
+class Choice(NamedTuple):
+    """A path, by the name that `explain` prints, and the reason for it."""
+
+    path: str
+    reason: str
+
+
+def choose(geometry: ConvGeometry) -> Choice:
+    """The path that a convolution takes on a GPU."""
+    g = geometry.groups
+    c, o = geometry.in_channels // g, geometry.out_channels // g
+    if geometry.batch == 0:
+        return Choice("columns", "an empty batch, whose gradients MLX's conv3d refuses")
+    if not enabled():
+        path = "mx.conv3d, plain" if g == 1 else "columns"
+        return Choice(path, "Lucid's kernels are off, or this GPU is not Apple's")
+    # A matrix product takes any channels, and any derivative.
+    if g == 1 and geometry.kernel_size == (1, 1, 1) and not geometry.is_padded:
+        return Choice("matmul", "a kernel of one voxel is a matrix product")
+    # MLX convolves by matrices of 16 channels, and pads C and O up to that
+    # (pad_and_slice_conv_3D_gpu in its Metal backend).
+    padded = to_16(c) * to_16(o)
+    if padded > WASTE * c * o:
+        return Choice(
+            "kernels",
+            f"mx.conv3d would pad {c} -> {o} channels a group to multiples of 16 and "
+            f"do {padded / (c * o):.3g} times the products",
+        )
+    if g == 1:
+        return Choice("mx.conv3d", "many channels: MLX's matrix kernels win")
+    # Grouped mx.conv2d, one depth tap at a time, would copy patches (K^2 inputs) unless
+    # C/g is at most 4 or divides by 16, and would sum half types tap by tap.
+    return Choice(
+        "mx.conv3d by group",
+        f"{c} -> {o} channels a group fill MLX's matrix kernels; slicing and joining "
+        "the groups reads and writes input and output once more",
+    )
+
+
+def enabled() -> bool:
+    """Whether Lucid's Metal kernels may run: see `disabled` and `LUCID_METAL`."""
+    off = _disabled or os.environ.get("LUCID_METAL") == "0"
+    return not off and _device.has_metal()
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Compute with plain MLX operations and their own derivatives.
+
+    `LUCID_METAL=0` in the environment does so for a whole process. For what MLX cannot
+    do with custom kernels or custom derivatives: `mx.vmap`, `mx.jvp`,
+    `mx.compile(shapeless=True)`, `mx.export_function`.
+
+    Example:
+        >>> import lucid, lucid.metal, lucid.nn as nn, mlx.core as mx
+        >>> conv = nn.Conv3d(4, 4, 3, groups=4)
+        >>> with lucid.metal.disabled():
+        ...     mx.vmap(conv)(lucid.ones(2, 1, 4, 5, 5, 5)).shape
+        (2, 1, 4, 3, 3, 3)
+    """
+    global _disabled
+    before, _disabled = _disabled, True
+    try:
+        yield
+    finally:
+        _disabled = before

@@ -1,0 +1,129 @@
+// Shared by every kernel. Arrays are channels-last: (N, D, H, W, C).
+
+enum { LUCID_ZEROS, LUCID_REFLECT, LUCID_REPLICATE, LUCID_CIRCULAR };
+
+// N adjacent channels as floats. Elements are loaded one by one, since a view may start
+// at any element: the compiler joins adjacent loads, an aligned vector load could fault.
+template <int N>
+struct lucid_channels;
+
+template <>
+struct lucid_channels<1> {
+  typedef float type;
+  template <typename P>
+  static type load(P p) {
+    return float(p[0]);
+  }
+  template <typename T>
+  static void store(device T* p, type v) {
+    p[0] = T(v);
+  }
+};
+
+template <>
+struct lucid_channels<4> {
+  typedef float4 type;
+  template <typename P>
+  static type load(P p) {
+    return float4(float(p[0]), float(p[1]), float(p[2]), float(p[3]));
+  }
+  template <typename T>
+  static void store(device T* p, type v) {
+    p[0] = T(v.x);
+    p[1] = T(v.y);
+    p[2] = T(v.z);
+    p[3] = T(v.w);
+  }
+};
+
+// What the j-th of the contracted channels contributes: all of a depthwise vector,
+// which meets its weights channel by channel, or one number of a group's.
+template <bool DEPTHWISE>
+struct lucid_factor {
+  template <typename V>
+  static V of(V v, int) {
+    return v;
+  }
+};
+
+template <>
+struct lucid_factor<false> {
+  static float of(float v, int) {
+    return v;
+  }
+  static float of(float4 v, int j) {
+    return v[j];
+  }
+};
+
+// The voxel of an axis of n that padding puts at position i (from the first voxel,
+// negative before it), or -1 for a zero. Reflect: 0 <= pad < n; circular: pad <= n.
+template <int MODE>
+inline int lucid_source(int i, int n) {
+  if (MODE == LUCID_REFLECT) {
+    const int from_start = i < 0 ? -i : i;
+    return from_start >= n ? 2 * (n - 1) - from_start : from_start;
+  }
+  if (MODE == LUCID_REPLICATE) {
+    return metal::min(metal::max(i, 0), n - 1);
+  }
+  if (MODE == LUCID_CIRCULAR) {
+    return i < 0 ? i + n : (i >= n ? i - n : i);
+  }
+  return i < 0 || i >= n ? -1 : i;
+}
+
+// The padded positions that hold one voxel: its own, then a run of copies on each side.
+struct lucid_copies {
+  int own;
+  int left;
+  int left_count;
+  int right;
+  int right_count;
+};
+
+inline int lucid_count(lucid_copies c) {
+  return 1 + c.left_count + c.right_count;
+}
+
+inline int lucid_at(lucid_copies c, int k) {
+  if (k == 0) {
+    return c.own;
+  }
+  return k <= c.left_count ? c.left + k - 1 : c.right + k - 1 - c.left_count;
+}
+
+// The inverse of lucid_source: where voxel i of n goes, with `before` voxels of padding
+// in front of the axis and `last` its last padded position.
+template <int MODE>
+inline lucid_copies lucid_copies_of(int i, int n, int before, int last) {
+  lucid_copies c = {i + before, 0, 0, 0, 0};
+  if (MODE == LUCID_REFLECT) {
+    c.left = before - i;
+    c.left_count = i >= 1 && i <= before ? 1 : 0;
+    c.right = before + 2 * (n - 1) - i;
+    c.right_count = i <= n - 2 && c.right <= last ? 1 : 0;
+  }
+  if (MODE == LUCID_REPLICATE) {
+    c.left_count = i == 0 ? before : 0;
+    c.right = before + n;
+    c.right_count = i == n - 1 ? metal::max(last - c.right + 1, 0) : 0;
+  }
+  if (MODE == LUCID_CIRCULAR) {
+    c.left = before + i - n;
+    c.left_count = c.left >= 0 ? 1 : 0;
+    c.right = before + n + i;
+    c.right_count = c.right <= last ? 1 : 0;
+  }
+  return c;
+}
+
+// The output that reads padded position q with a tap at `offset`, or -1.
+inline int lucid_output(int q, int offset, int stride, int size) {
+  const int rest = q - offset;
+  if (rest < 0 || rest % stride != 0) {
+    return -1;
+  }
+  const int output = rest / stride;
+  return output < size ? output : -1;
+}

@@ -1,0 +1,71 @@
+// out[n, od, oh, ow, o] = b[o] + sum of x * w over taps and the channels of o's group
+//
+// x (N, D, H, W, C), w (KD, KH, KW, C/groups, O), b (O), out (N, OD, OH, OW, O).
+// One thread: VEC adjacent output channels of TW outputs along W, so that an input is
+// loaded once for all the taps of a chunk of KB that it meets.
+// Grid: (ceil(OW / TW) * O / VEC, OH, N * OD).
+// Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; VEC;
+// LANES input channels a load; DEPTHWISE: one channel a group, VEC groups a thread.
+
+typedef lucid_channels<VEC> outputs;
+typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
+constexpr int SPAN = (TW - 1) * SW + (KB - 1) * DW + 1;
+
+const int D = x_shape[1], H = x_shape[2], W = x_shape[3], C = x_shape[4];
+const int KD = w_shape[0], KH = w_shape[1], CG = w_shape[3], O = w_shape[4];
+const int OD = size[0], OH = size[1], OW = size[2];
+const int oh = int(thread_position_in_grid.y);
+const int plane = int(thread_position_in_grid.z);
+const int strip = int(thread_position_in_grid.x) / (O / VEC);
+const int o = (int(thread_position_in_grid.x) - strip * (O / VEC)) * VEC;
+const int n = plane / OD, od = plane - n * OD, ow = strip * TW;
+const int first_channel = o / (O / (C / CG)) * CG;
+const int last = (OW - 1) * SW + (KW - 1) * DW;
+
+typename outputs::type sum[TW];
+for (int t = 0; t < TW; t++) {
+  sum[t] = outputs::load(b + o);
+}
+for (int kd = 0; kd < KD; kd++) {
+  const int d = lucid_source<MODE>(od * stride[0] + kd * dilation[0] - before[0], D);
+  if (d < 0) {
+    continue;
+  }
+  for (int kh = 0; kh < KH; kh++) {
+    const int h = lucid_source<MODE>(oh * stride[1] + kh * dilation[1] - before[1], H);
+    if (h < 0) {
+      continue;
+    }
+    auto row = x + (size_t(n * D + d) * H + h) * size_t(W * C) + first_channel;
+    for (int chunk = 0; chunk < KW; chunk += KB) {
+      int column[SPAN];
+      for (int s = 0; s < SPAN; s++) {
+        const int q = ow * SW + chunk * DW + s;
+        column[s] = q > last ? -1 : lucid_source<MODE>(q - before[2], W) * C;
+      }
+      auto tap = w + size_t((kd * KH + kh) * KW + chunk) * size_t(CG * O) + o;
+      for (int c = 0; c < CG; c += LANES) {
+        typename inputs::type v[SPAN];
+        for (int s = 0; s < SPAN; s++) {
+          v[s] = column[s] < 0 ? typename inputs::type(0.0f)
+                               : inputs::load(row + column[s] + c);
+        }
+        for (int k = 0; k < KB; k++) {
+          for (int j = 0; j < LANES; j++) {
+            const typename outputs::type weight =
+                outputs::load(tap + (k * CG + c + j) * O);
+            for (int t = 0; t < TW; t++) {
+              sum[t] += lucid_factor<DEPTHWISE>::of(v[t * SW + k * DW], j) * weight;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+device T* to = out + ((size_t(plane) * OH + oh) * OW + ow) * O + o;
+for (int t = 0; t < TW; t++) {
+  if (ow + t < OW) {
+    outputs::store(to + t * O, sum[t]);
+  }
+}

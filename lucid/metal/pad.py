@@ -1,0 +1,86 @@
+"""Padding by kernel: reflect, replicate and circular, one pass, any of three axes."""
+
+from __future__ import annotations
+
+from lucid.geometry import PADDING_MODES, Padding
+from lucid.metal import launch
+from lucid.ops import padding
+from lucid.ops.derivative import with_vjp
+import mlx.core as mx
+
+
+def pad(x: mx.array, sides: Padding, mode: str) -> mx.array:
+    """Pad D, H and W of (N, D, H, W, C) by (before, after) voxels each.
+
+    The gradient is `pad_adjoint`, whose gradient is this again.
+    """
+
+    def vjp(_: mx.array, cotangent: mx.array) -> mx.array:
+        return pad_adjoint(cotangent, sides, mode)
+
+    return with_vjp(lambda x: pad_kernel(x, sides, mode), vjp)(x)
+
+
+def pad_adjoint(dy: mx.array, sides: Padding, mode: str) -> mx.array:
+    """The gradient of `pad`: each voxel gathers what its copies were given."""
+
+    def vjp(_: mx.array, cotangent: mx.array) -> mx.array:
+        return pad(cotangent, sides, mode)
+
+    return with_vjp(lambda dy: pad_adjoint_kernel(dy, sides, mode), vjp)(dy)
+
+
+def pad_kernel(x: mx.array, sides: Padding, mode: str) -> mx.array:
+    """`pad` by kernel: an element is read and written once for each padded voxel."""
+    n, *size, c = x.shape
+    padded = [s + sum(side) for s, side in zip(size, sides, strict=True)]
+    return _launch("pad", "x", x, sides, mode, (n, *padded, c))
+
+
+def pad_ops(x: mx.array, sides: Padding, mode: str) -> mx.array:
+    """The twin of `pad_kernel`."""
+    return padding.pad(x, [*sides, (0, 0)], mode)
+
+
+def pad_adjoint_kernel(dy: mx.array, sides: Padding, mode: str) -> mx.array:
+    """`pad_adjoint` by kernel; sums in float32."""
+    shape = unpadded_shape(dy, sides)
+    return _launch("pad_adjoint", "dy", dy, sides, mode, shape)
+
+
+def pad_adjoint_ops(dy: mx.array, sides: Padding, mode: str) -> mx.array:
+    """The twin of `pad_adjoint_kernel`: MLX's derivative of `pad_ops`."""
+    x = mx.zeros(unpadded_shape(dy, sides), mx.float32)
+    cotangent = dy.astype(mx.float32)
+    _, (dx,) = mx.vjp(lambda x: [pad_ops(x, sides, mode)], [x], [cotangent])
+    return dx.astype(dy.dtype)
+
+
+def unpadded_shape(dy: mx.array, sides: Padding) -> tuple[int, ...]:
+    n, *size, c = dy.shape
+    return (n, *(s - sum(side) for s, side in zip(size, sides, strict=True)), c)
+
+
+def _launch(
+    name: str,
+    input_name: str,
+    x: mx.array,
+    sides: Padding,
+    mode: str,
+    shape: tuple[int, ...],
+) -> mx.array:
+    """Both kernels run over the output, `VEC` channels a thread."""
+    n, *size, c = shape
+    vector = 4 if c % 4 == 0 else 1
+    return launch.launch(
+        name,
+        inputs={
+            input_name: x,
+            "size": launch.integers(*size),
+            "before": launch.integers(*(before for before, _ in sides)),
+        },
+        template={"T": x.dtype, "MODE": PADDING_MODES.index(mode), "VEC": vector},
+        grid=(size[2] * c // vector, size[1], n * size[0]),
+        shape=shape,
+        dtype=x.dtype,
+    )

@@ -1,0 +1,276 @@
+"""MLX's conv3d, with gradients that copy no patches.
+
+Arrays are channels-last, (N, D, H, W, C), padding is with zeros, groups are one; the
+weight is (O, C, KD, KH, KW). MLX's own gradients would copy K patches of the input for
+the weight gradient, and of the output gradient for a strided input gradient, most of
+them zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+from typing import NamedTuple
+
+from lucid.geometry import ConvGeometry, Triple
+from lucid.ops.bilinear import Formulation
+import mlx.core as mx
+
+Sides = list[tuple[int, int]]
+
+# The most that MLX may hold for Winograd, which keeps every depth tap's transforms.
+WINOGRAD_BYTES = 2**30
+
+
+def forward(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """One call of mx.conv3d."""
+    sides = list(geometry.padding)
+    if padding_depth_reaches_winograd(geometry, x.dtype):
+        x, sides = _pad(x, [sides[0], (0, 0), (0, 0)]), [(0, 0), *sides[1:]]
+    w = weight.transpose(0, 2, 3, 4, 1)
+    y = _correlate(x, w, sides, geometry.stride, geometry.dilation)
+    return y if bias is None else y + bias
+
+
+def padding_depth_reaches_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
+    """Whether padding the depth beforehand has MLX convolve planes by Winograd.
+
+    For one volume without depth padding, MLX's Metal backend sums 2-D convolutions over
+    the depth taps, and takes 3x3 ones of many channels by Winograd's F(6, 3): 5 times
+    fewer products. The sums round to the dtype at every tap: half types stay away.
+    """
+    c, o = geometry.in_channels, geometry.out_channels
+    frames = geometry.output_size[0] * math.prod(geometry.input_size[1:])
+    return (
+        geometry.batch == geometry.groups == 1
+        and dtype == mx.float32
+        and 1 < geometry.kernel_size[0] <= 7
+        and geometry.kernel_size[1:] == (3, 3)
+        and geometry.stride == geometry.dilation == (1, 1, 1)
+        and geometry.padding[0] != (0, 0)
+        and c % 32 == o % 32 == 0
+        and c + o >= 256
+        and frames >= 4096
+        and winograd_bytes(geometry) <= WINOGRAD_BYTES
+    )
+
+
+def to_16(channels: int) -> int:
+    """What MLX's Metal backend pads channels to for its matrix kernels."""
+    return -(-channels // 16) * 16
+
+
+def winograd_bytes(geometry: ConvGeometry) -> int:
+    """What MLX holds until the end: for each depth tap, planes and their transforms.
+
+    F(6, 3) makes 64 numbers of every 36 of input and output; the input is padded too.
+    """
+    voxels = geometry.output_size[0] * math.prod(geometry.padded_size[1:])
+    c, o = geometry.in_channels, geometry.out_channels
+    planes = 4 * voxels * (c + o + (c + o) * 64 // 36)
+    return geometry.kernel_size[0] * planes
+
+
+def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
+    """A convolution of dy for each phase of the stride, interleaved.
+
+    The voxels at one residue modulo the stride are read by the same taps: theirs is a
+    convolution at stride 1 with a part of the kernel, of the forward's work in all.
+    """
+    phases = [_phases(geometry, axis) for axis in range(3)]
+    w = weight.transpose(1, 2, 3, 4, 0)  # (C, KD, KH, KW, O)
+
+    def interleaved(*chosen: _Phase) -> mx.array:
+        """All phases of the axes for which none is chosen yet, side by side."""
+        axis = len(chosen)
+        if axis == 3:
+            return _gradient_of_phase(dy, w, chosen)
+        parts = [interleaved(*chosen, phase) for phase in phases[axis]]
+        if len(parts) == 1:
+            return parts[0]
+        return mx.stack(parts, axis=axis + 2).flatten(axis + 1, axis + 2)
+
+    # The phases begin at the last multiple of the stride within the padding.
+    d, h, w_ = (
+        slice(before % step, before % step + size)
+        for (before, _), step, size in zip(
+            geometry.padding, geometry.stride, geometry.input_size, strict=True
+        )
+    )
+    return interleaved()[:, d, h, w_]
+
+
+class _Phase(NamedTuple):
+    """The padded positions of one residue modulo the stride, along one axis."""
+
+    taps: list[int]  # those that read them
+    length: int
+    sides: tuple[int, int]  # of dy, for a convolution that gives `length` voxels
+    dilation: int
+
+
+def _phases(geometry: ConvGeometry, axis: int) -> list[_Phase]:
+    size, outputs = geometry.input_size[axis], geometry.output_size[axis]
+    stride, dilation = geometry.stride[axis], geometry.dilation[axis]
+    before, _ = geometry.padding[axis]
+    start = before // stride
+    length = (before + size - 1) // stride - start + 1
+    phases = []
+    for residue in range(stride):
+        taps = [
+            k
+            for k in range(geometry.kernel_size[axis])
+            if (k * dilation - residue) % stride == 0
+        ]
+        # Tap k reads position residue + stride * m for output m - offset of k.
+        offsets = [(k * dilation - residue) // stride for k in taps] or [0]
+        left = offsets[-1] - start
+        right = length + offsets[-1] - offsets[0] - left - outputs
+        step = dilation // math.gcd(dilation, stride)
+        phases.append(_Phase(taps, length, (left, right), step))
+    return phases
+
+
+def _gradient_of_phase(
+    dy: mx.array, weight: mx.array, phases: tuple[_Phase, ...]
+) -> mx.array:
+    """(N, MD, MH, MW, C) voxels of one phase on each axis."""
+    if not all(phase.taps for phase in phases):
+        lengths = [phase.length for phase in phases]
+        return mx.zeros((dy.shape[0], *lengths, weight.shape[0]), dy.dtype)
+    for axis, phase in enumerate(phases, start=1):
+        weight = mx.take(weight, mx.array(phase.taps[::-1]), axis=axis)
+    d, h, w = (phase.dilation for phase in phases)
+    sides = [phase.sides for phase in phases]
+    return _correlate(dy, weight, sides, (1, 1, 1), (d, h, w))
+
+
+def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
+    """A matrix product for each tap: dy transposed, times the voxels that it met."""
+    padded = _pad(x, list(geometry.padding))
+    if on_a_grid(geometry):
+        taps = _taps_on_a_grid(padded, dy, geometry)
+    else:
+        taps = _taps_of_slices(padded, dy, geometry)
+    o, c = geometry.out_channels, geometry.in_channels
+    return mx.stack(taps, axis=-1).reshape(o, c, *geometry.kernel_size)
+
+
+def on_a_grid(geometry: ConvGeometry) -> bool:
+    """Whether a tap's voxels are a run of the padded volume, not much of it border."""
+    padded, outputs = (
+        math.prod(s) for s in (geometry.padded_size, geometry.output_size)
+    )
+    return geometry.stride == (1, 1, 1) and padded <= 2 * outputs
+
+
+def _taps_on_a_grid(
+    padded: mx.array, dy: mx.array, geometry: ConvGeometry
+) -> list[mx.array]:
+    """At stride 1 a tap is an offset in the flat padded volume: nothing is copied.
+
+    dy lies on the same grid, with zeros where no output is.
+    """
+    *grid, c = padded.shape[1:]
+    ends = [(0, g - s) for g, s in zip(grid, geometry.output_size, strict=True)]
+    rows, gradients = padded.reshape(-1, c), _pad(dy, ends).reshape(-1, dy.shape[-1])
+    strides = (grid[1] * grid[2], grid[2], 1)
+    taps = []
+    for tap in itertools.product(*map(range, geometry.kernel_size)):
+        offset = sum(
+            k * d * s for k, d, s in zip(tap, geometry.dilation, strides, strict=True)
+        )
+        taps.append(gradients[: rows.shape[0] - offset].T @ rows[offset:])
+    return taps
+
+
+def _taps_of_slices(
+    padded: mx.array, dy: mx.array, geometry: ConvGeometry
+) -> list[mx.array]:
+    """With a stride, a tap's voxels are copied: an output's worth at a time."""
+    gradients = dy.reshape(-1, dy.shape[-1])
+    taps = []
+    for tap in itertools.product(*map(range, geometry.kernel_size)):
+        d, h, w = (
+            slice(k * t, k * t + (size - 1) * s + 1, s)
+            for k, t, size, s in zip(
+                tap,
+                geometry.dilation,
+                geometry.output_size,
+                geometry.stride,
+                strict=True,
+            )
+        )
+        voxels = padded[:, d, h, w].reshape(-1, padded.shape[-1])
+        taps.append(gradients.T @ voxels)
+    return taps
+
+
+def _correlate(
+    x: mx.array, weight: mx.array, sides: Sides, stride: Triple, dilation: Triple
+) -> mx.array:
+    """mx.conv3d with any padding, negative to crop.
+
+    Uneven sides are padded beforehand: taking one volume's planes, MLX's Metal backend
+    looks at the first alone.
+    """
+    windows = (
+        slice(max(-before, 0), size - max(-after, 0))
+        for (before, after), size in zip(sides, x.shape[1:4], strict=True)
+    )
+    if any(min(side) < 0 for side in sides):
+        x = x[(slice(None), *windows)]
+        sides = [(max(before, 0), max(after, 0)) for before, after in sides]
+    uneven = [(0, 0) if before == after else (before, after) for before, after in sides]
+    d, h, w = (before if before == after else 0 for before, after in sides)
+    return mx.conv3d(
+        _pad(x, uneven), weight, stride=stride, padding=(d, h, w), dilation=dilation
+    )
+
+
+def _pad(x: mx.array, sides: Sides) -> mx.array:
+    if not any(map(any, sides)):
+        return x
+    return mx.pad(x, [(0, 0), *sides, (0, 0)])
+
+
+def by_group(formulation: Formulation) -> Formulation:
+    """A formulation of one group, applied to each group of channels in turn."""
+
+    def split(array: mx.array, geometry: ConvGeometry) -> Sequence[mx.array]:
+        return list(mx.split(array, geometry.groups, axis=-1))
+
+    def one(geometry: ConvGeometry) -> ConvGeometry:
+        return dataclasses.replace(
+            geometry,
+            in_channels=geometry.in_channels // geometry.groups,
+            out_channels=geometry.out_channels // geometry.groups,
+            groups=1,
+        )
+
+    def forward(x, weight, bias, geometry):
+        g = geometry.groups
+        biases = [None] * g if bias is None else mx.split(bias, g)
+        parts = zip(split(x, geometry), mx.split(weight, g), biases, strict=True)
+        outputs = [formulation.forward(*part, one(geometry)) for part in parts]
+        return mx.concatenate(outputs, axis=-1)
+
+    def input_gradient(dy, weight, geometry):
+        parts = zip(split(dy, geometry), mx.split(weight, geometry.groups), strict=True)
+        outputs = [formulation.input_gradient(*part, one(geometry)) for part in parts]
+        return mx.concatenate(outputs, axis=-1)
+
+    def weight_gradient(x, dy, geometry):
+        parts = zip(split(x, geometry), split(dy, geometry), strict=True)
+        outputs = [formulation.weight_gradient(*part, one(geometry)) for part in parts]
+        return mx.concatenate(outputs)
+
+    return Formulation(forward, input_gradient, weight_gradient)
+
+
+NATIVE = Formulation(forward, input_gradient, weight_gradient)
+NATIVE_BY_GROUP = by_group(NATIVE)
