@@ -11,12 +11,12 @@ from lucid import _device
 from lucid.geometry import ConvGeometry
 from lucid.ops.native import to_16
 
-# Products that MLX's padding of channels may add before Lucid's kernels win. MLX's
-# matrix kernels multiply 8x8 blocks at, say, two thirds of a GPU's peak; ours load 18
-# vectors for 48 products of vectors (3x3x3, four channels a group) from a first-level
-# cache of 64 bytes a cycle and core, a third of the peak. An estimate from Apple's
-# published rates: nobody has timed it.
-WASTE = 2
+# How many times the products MLX's padding of channels may cost before Lucid's kernels
+# win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18 vectors
+# for 48 products of vectors (3x3x3, four channels a group or more) from a cache of 64
+# bytes a cycle and core: a third of the peak, so that 2 would be even. The margin is
+# for what is not known: these are estimates, nobody has timed either on a Mac.
+WASTE = 3
 
 _disabled = False
 
@@ -28,15 +28,17 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(geometry: ConvGeometry) -> Choice:
-    """The path that a convolution takes on a GPU."""
+def choose(geometry: ConvGeometry, kernels: bool) -> Choice:
+    """The path that a convolution takes on a GPU, with or without Lucid's kernels."""
     g = geometry.groups
     c, o = geometry.in_channels // g, geometry.out_channels // g
     if geometry.batch == 0:
         return Choice("columns", "an empty batch, whose gradients MLX's conv3d refuses")
-    if not enabled():
+    if not kernels:
         path = "mx.conv3d, plain" if g == 1 else "columns"
-        return Choice(path, "Lucid's kernels are off, or this GPU is not Apple's")
+        return Choice(
+            path, "Lucid's kernels are switched off, or the GPU is not Apple's"
+        )
     # A matrix product takes any channels, and any derivative.
     if g == 1 and geometry.kernel_size == (1, 1, 1) and not geometry.is_padded:
         return Choice("matmul", "a kernel of one voxel is a matrix product")
@@ -61,9 +63,13 @@ def choose(geometry: ConvGeometry) -> Choice:
 
 
 def enabled() -> bool:
-    """Whether Lucid's Metal kernels may run: see `disabled` and `LUCID_METAL`."""
-    off = _disabled or os.environ.get("LUCID_METAL") == "0"
-    return not off and _device.has_metal()
+    """Whether Lucid's Metal kernels run on this machine's GPU."""
+    return not switched_off() and _device.has_metal()
+
+
+def switched_off() -> bool:
+    """By `LUCID_METAL=0` or by `disabled`."""
+    return _disabled or os.environ.get("LUCID_METAL") == "0"
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def conv3d(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, C, D, H, W) -> (N, O, OD, OH, OW), a view of channels-last memory."""
-    path = choose(geometry).path
+    path = choose(geometry, kernels=enabled()).path
     if path == "columns":
         return composed.in_float32(composed.conv3d_columns, x, weight, bias, geometry)
     if path == "mx.conv3d, plain":

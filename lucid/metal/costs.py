@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lucid._types import DTypeLike, dtype_name, resolve_dtype
 from lucid.geometry import ConvGeometry, conv_geometry
-from lucid.metal.choice import choose
+from lucid.metal.choice import choose, switched_off
 from lucid.metal.conv import weight_gradient_work
 from lucid.ops import native
 import mlx.core as mx
@@ -177,7 +177,7 @@ def explain(
     input_shape: tuple[int, ...] | None = None,
     dtype: DTypeLike = None,
 ) -> str:
-    """Which path a convolution takes on a GPU, why, and at what cost, in words.
+    """Which path a convolution takes on an Apple GPU, why, and at what cost, in words.
 
     Args:
         layer_or_geometry: a `Conv3d` (lazy or not) or a `ConvGeometry`.
@@ -194,7 +194,7 @@ def explain(
     if not isinstance(geometry, ConvGeometry):
         geometry = _geometry_of(layer_or_geometry, input_shape)
     resolved = resolve_dtype(dtype)
-    choice = choose(geometry)
+    choice = choose(geometry, kernels=not switched_off())
     x = (geometry.batch, geometry.in_channels, *geometry.input_size)
     lines = [
         f"{x} -> {geometry.output_shape}, {dtype_name(resolved)}",

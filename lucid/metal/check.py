@@ -1,0 +1,221 @@
+"""Comparing the kernels with their twins, and the paths of a GPU with the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from lucid import _device
+from lucid.geometry import PADDING_MODES, ConvGeometry, check_padding, conv_geometry
+from lucid.metal import choice, conv, convolve, pad
+from lucid.ops import composed
+import mlx.core as mx
+import numpy as np
+
+# Of the largest value: a float32 sum in another order, a half type rounded once more.
+TOLERANCES = {mx.float32: 2e-5, mx.float16: 2e-3, mx.bfloat16: 1.6e-2}
+
+
+class Case(NamedTuple):
+    """A convolution: (N, C, D, H, W), (O, C / groups, KD, KH, KW), options."""
+
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    options: dict[str, Any]
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        def three(name: str, default: int) -> Any:
+            value = self.options.get(name, default)
+            return (value,) * 3 if isinstance(value, int) else value
+
+        stride = three("stride", 1)
+        return conv_geometry(
+            self.input,
+            self.weight,
+            stride,
+            check_padding(three("padding", 0), stride),
+            three("dilation", 1),
+            self.options.get("groups", 1),
+            self.options.get("padding_mode", "zeros"),
+        )
+
+
+# Every branch of the kernels: four channels at a time or one, on either side; strips
+# that are shared or too long to be; copies along every axis; uneven ends; tiny arrays.
+KERNEL_CASES = {
+    **{
+        f"depthwise, {mode}": Case(
+            (2, 8, 5, 6, 7),
+            (8, 1, 3, 3, 3),
+            {"padding": 1, "groups": 8, "padding_mode": mode},
+        )
+        for mode in PADDING_MODES
+    },
+    "depthwise, 6 channels": Case((1, 6, 4, 5, 9), (6, 1, 3, 3, 3), {"groups": 6}),
+    "depthwise, stride 2": Case(
+        (1, 8, 6, 7, 9), (8, 1, 3, 3, 3), {"stride": 2, "padding": 1, "groups": 8}
+    ),
+    "4 -> 8 a group": Case((2, 8, 4, 5, 6), (16, 4, 3, 3, 3), {"groups": 2}),
+    "3 -> 5 a group, dilated": Case(
+        (1, 6, 7, 6, 9),
+        (10, 3, 3, 2, 3),
+        {"groups": 2, "dilation": (1, 3, 2), "padding": 2, "padding_mode": "reflect"},
+    ),
+    "1 -> 4 a group": Case((1, 3, 4, 4, 5), (12, 1, 2, 3, 2), {"groups": 3}),
+    "8 -> 3 a group": Case(
+        (1, 16, 4, 4, 6), (6, 8, 3, 3, 3), {"groups": 2, "padding": 1}
+    ),
+    "first layer": Case((1, 1, 6, 7, 9), (16, 1, 3, 3, 3), {"padding": 1}),
+    "video stem": Case(
+        (1, 3, 4, 12, 13),
+        (8, 3, 3, 7, 7),
+        {"stride": (1, 2, 2), "padding": (1, 3, 3), "padding_mode": "replicate"},
+    ),
+    "long kernel": Case(
+        (1, 4, 3, 4, 30),
+        (4, 1, 1, 2, 9),
+        {"groups": 4, "dilation": (1, 1, 3), "padding": 2, "padding_mode": "circular"},
+    ),
+    "stride 5": Case((1, 4, 5, 6, 23), (8, 2, 2, 3, 4), {"groups": 2, "stride": 5}),
+    "tiny": Case((1, 2, 1, 1, 2), (2, 1, 1, 1, 1), {"groups": 2}),
+}
+
+# One for each path of `choose`, compared with the CPU, gradients included.
+PATH_CASES = {
+    "kernels": KERNEL_CASES["depthwise, reflect"],
+    "matmul": Case((2, 5, 3, 4, 5), (7, 5, 1, 1, 1), {"stride": 2}),
+    "dense, padded by kernel": Case(
+        (2, 16, 4, 5, 6), (16, 16, 3, 3, 3), {"padding": 1, "padding_mode": "circular"}
+    ),
+    "dense, stride 2": Case(
+        (2, 16, 5, 6, 7), (32, 16, 3, 3, 3), {"stride": 2, "padding": 1}
+    ),
+    "dense, dilated": Case(
+        (1, 32, 6, 6, 6), (16, 32, 3, 3, 3), {"dilation": 2, "padding": 2}
+    ),
+    "dense, 20 -> 24 channels": Case(
+        (2, 20, 4, 5, 6), (24, 20, 2, 3, 3), {"padding": "same"}
+    ),
+    "dense, one volume": Case((1, 32, 3, 32, 32), (224, 32, 2, 3, 3), {"padding": 1}),
+    "by group": Case((1, 32, 4, 5, 6), (32, 16, 3, 3, 3), {"groups": 2, "padding": 1}),
+}
+
+
+class Pair(NamedTuple):
+    """A kernel and its twin, which take the same arrays and a geometry."""
+
+    kernel: Callable[..., mx.array]
+    twin: Callable[..., mx.array]
+    arrays: tuple[str, ...]  # keys of `arrays_of`
+
+
+CONVOLUTIONS = {
+    "forward": Pair(conv.forward_kernel, conv.forward_ops, ("x", "w", "b")),
+    "input gradient": Pair(
+        conv.input_gradient_kernel, conv.input_gradient_ops, ("dy", "w")
+    ),
+    "weight gradient": Pair(
+        conv.weight_gradient_kernel, conv.weight_gradient_ops, ("x", "dy")
+    ),
+}
+PADS = {
+    "pad": Pair(pad.pad_kernel, pad.pad_ops, ("x",)),
+    "pad adjoint": Pair(pad.pad_adjoint_kernel, pad.pad_adjoint_ops, ("padded",)),
+}
+
+
+def arrays_of(case: Case, dtype: mx.Dtype) -> dict[str, mx.array]:
+    """Channels-last arrays, the weight and the bias of a case."""
+    g = case.geometry
+    shapes = {
+        "x": (g.batch, *g.input_size, g.in_channels),
+        "padded": (g.batch, *g.padded_size, g.in_channels),
+        "dy": (g.batch, *g.output_size, g.out_channels),
+        "w": case.weight,
+        "b": case.weight[:1],
+    }
+    return {name: _draw(shape, dtype) for name, shape in shapes.items()}
+
+
+def _draw(shape: Sequence[int], dtype: mx.Dtype) -> mx.array:
+    """In [0.5, 1.5]: no sum of products cancels."""
+    random = np.random.default_rng(0).uniform(0.5, 1.5, shape)
+    return mx.array(random.astype(np.float32)).astype(dtype)
+
+
+class Row(NamedTuple):
+    """What was compared, its error in each dtype, and whether all are small enough."""
+
+    what: str
+    case: str
+    errors: list[str]
+    agrees: bool
+
+
+def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
+    """Every kernel against its twin."""
+    for name, case in cases.items():
+        g = case.geometry
+        sides = (g.padding, g.padding_mode)
+        for what, pair in CONVOLUTIONS.items():
+            yield _row(what, name, lambda t, p=pair, c=case: _pair(p, c, t, c.geometry))
+        for what, pair in PADS.items() if g.padding_mode != "zeros" else ():
+            yield _row(
+                what, name, lambda t, p=pair, c=case, s=sides: _pair(p, c, t, *s)
+            )
+
+
+def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
+    """Convolutions and their gradients on the GPU, against the CPU in float32."""
+    for name, case in cases.items():
+        path = choice.choose(case.geometry, kernels=True).path
+        yield _row(path, name, lambda dtype, case=case: _both_devices(case, dtype))
+
+
+Compared = list[tuple[mx.array, mx.array]]
+
+
+def _row(what: str, case: str, compute: Callable[[mx.Dtype], Compared]) -> Row:
+    """`compute(dtype)` gives what was computed and what it should be."""
+    errors, agrees = [], True
+    for dtype, tolerance in TOLERANCES.items():
+        try:
+            error = max(_distance(got, want) for got, want in compute(dtype))
+            errors.append(f"{error:.1e}")
+            agrees &= error <= tolerance  # a NaN is not
+        except Exception as problem:  # noqa: BLE001  what Metal's compiler says
+            errors.append(f"{type(problem).__name__}: {problem}")
+            agrees = False
+    return Row(what, case, errors, agrees)
+
+
+def _distance(got: mx.array, want: mx.array) -> float:
+    """The largest difference, of the largest value."""
+    a, b = (np.array(array.astype(mx.float32)) for array in (got, want))
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def _pair(pair: Pair, case: Case, dtype: mx.Dtype, *options: Any) -> Compared:
+    arrays = arrays_of(case, dtype)
+    chosen = [arrays[name] for name in pair.arrays]
+    return [(pair.kernel(*chosen, *options), pair.twin(*chosen, *options))]
+
+
+def _both_devices(case: Case, dtype: mx.Dtype) -> Compared:
+    g = case.geometry
+    x, w, b = (_draw(s, dtype) for s in (case.input, case.weight, case.weight[:1]))
+    dy = _draw(g.output_shape, dtype)
+
+    def run(device: str, conv3d: Callable[..., mx.array], dtype: mx.Dtype) -> list:
+        arrays = [array.astype(dtype) for array in (x, w, b)]
+        with _device.running_on(device):
+            y, gradients = mx.vjp(
+                lambda *a: [conv3d(*a, g)], arrays, [dy.astype(dtype)]
+            )
+            mx.eval(y, gradients)
+        return [*y, *gradients]
+
+    got = run("gpu", convolve.conv3d, dtype)
+    want = run("cpu", composed.conv3d_columns, mx.float32)
+    return list(zip(got, want, strict=True))
