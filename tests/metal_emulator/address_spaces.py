@@ -1,0 +1,61 @@
+"""A second front end: clang checks the types, with real address spaces.
+
+The kernels run through a C++ compiler that knows no address spaces. Clang does, and
+here it sees declarations alone: neither a C library nor a function that Metal lacks.
+"""
+
+from pathlib import Path
+import re
+from typing import Any
+
+from .errors import MissingToolError
+from .translate import plain
+
+_INCLUDE = Path(__file__).parent / "lint"
+_ARGUMENTS = [
+    "--target=x86_64-unknown-linux-gnu",
+    *("-x", "c++", "-std=c++14"),  # of which Metal is an extension
+    *("-nostdinc", "-nostdinc++", "-fno-exceptions", "-fno-rtti", "-fsyntax-only"),
+    *("-Wdouble-promotion", "-Werror=double-promotion", "-Werror=return-type"),
+    *("-Wuninitialized", "-Werror=uninitialized"),
+    *("-Wno-unknown-attributes", "-Wno-ignored-attributes"),
+    "-ferror-limit=0",
+    f"-I{_INCLUDE}",
+]
+_PRELUDE_LINES = 2
+_PRELUDE = "#include <metal_stdlib>\nusing namespace metal;\n"
+_THREADGROUP_ARRAY = re.compile(r"\bthreadgroup(\s+[^;*&(){}=]*(?:\[[^\];]+\]\s*)+;)")
+# Metal makes a float4 of four floats or of a half4; clang says otherwise, but of
+# OpenCL. The first front end checks these.
+_MAKING_A_VECTOR = re.compile(
+    r"excess elements in scalar init|from vector .* to vector .* of different size"
+)
+_ERROR = 3  # clang.cindex.Diagnostic.Error; a fatal one is 4
+
+
+def check(source: str) -> list[str]:
+    """The errors in a kernel's generated source; none if there are none.
+
+    Raises:
+        MissingToolError: if libclang is not installed.
+    """
+    # Clang wants what lies in an address space to be static.
+    code = _THREADGROUP_ARRAY.sub(r"static threadgroup\1", plain(source))
+    index = _cindex().Index.create()
+    files = [("kernel.metal", _PRELUDE + code)]
+    unit = index.parse("kernel.metal", args=_ARGUMENTS, unsaved_files=files)
+    return [
+        f"line {d.location.line - _PRELUDE_LINES}: {d.spelling}"
+        for d in unit.diagnostics
+        if d.severity >= _ERROR and not _MAKING_A_VECTOR.search(d.spelling)
+    ]
+
+
+def _cindex() -> Any:
+    try:
+        import clang.cindex
+    except ImportError as error:
+        raise MissingToolError(
+            "the check of address spaces needs libclang: pip install libclang"
+        ) from error
+    return clang.cindex

@@ -1,0 +1,136 @@
+"""Compiles kernels, each once, into a cache below the system's temporary folder."""
+
+from collections.abc import Callable
+import ctypes
+import functools
+import getpass
+import hashlib
+from importlib import metadata
+import os
+from pathlib import Path
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import mlx.core as mx
+
+from .errors import KernelRefusedError, MissingToolError
+from .lint import forbidden_constructs
+from .translate import ENTRY, to_cpp
+
+SANITIZERS = "LUCID_EMULATOR_SANITIZERS"  # set for the child process of sanitize.py
+
+_INCLUDE = Path(__file__).parent / "include"
+_RUNTIME = _INCLUDE / "shim" / "runtime.cpp"
+_MAC = ["-Wl,-undefined,dynamic_lookup", "-D_XOPEN_SOURCE=700", "-D_DARWIN_C_SOURCE"]
+_PLATFORM = _MAC if sys.platform == "darwin" else []
+# Rounds half types after each operation; only x86 computes them in float.
+_HALF = ["-fexcess-precision=16"] if platform.machine() in ("x86_64", "AMD64") else []
+# Without a sanitizer's library, runtime.cpp answers for these checks.
+_CHECKS = "alignment,bounds,integer-divide-by-zero,shift"
+
+
+@functools.lru_cache(maxsize=1024)
+def build(name: str, source: str) -> Callable[..., None]:
+    """The function that runs one thread of a kernel.
+
+    Raises:
+        KernelRefusedError: if it uses what Metal lacks, or does not compile.
+        MissingToolError: if there is no C++ compiler.
+    """
+    problems = forbidden_constructs(source)
+    if problems:
+        raise KernelRefusedError(f"{name}: " + "; ".join(problems))
+    prelude = _precompiled_prelude()
+    command = [*compiler(), *_flags(), "-shared", *(_PLATFORM or ["-nostdlib"])]
+    command += ["-include", str(prelude.with_suffix(""))]
+    runtime()
+    library = ctypes.CDLL(str(_compiled(to_cpp(name, source), command, ".so")))
+    return getattr(library, ENTRY)
+
+
+@functools.cache
+def runtime() -> ctypes.CDLL:
+    """The scheduler, whose functions the kernels find by name."""
+    command = [*compiler(), "-std=gnu++17", "-O2", "-g1", "-fPIC", "-shared"]
+    command += _PLATFORM
+    headers = "".join(p.read_text() for p in sorted(_RUNTIME.parent.glob("*.h")))
+    command += [f"-I{_RUNTIME.parent}"]
+    path = _compiled(_RUNTIME.read_text(), command, ".so", extra_key=headers)
+    library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    library.shim_launch.restype = ctypes.c_char_p
+    return library
+
+
+@functools.cache
+def compiler() -> tuple[str, ...]:
+    command = shlex.split(os.environ.get("CXX", "g++"))
+    if shutil.which(command[0]) is None:
+        raise MissingToolError(
+            f"no C++ compiler `{command[0]}`: install g++ (Debian: apt install g++; "
+            "macOS: xcode-select --install), or name another in CXX"
+        )
+    return tuple(command)
+
+
+@functools.cache
+def _flags() -> tuple[str, ...]:
+    sanitizers = os.environ.get(SANITIZERS)
+    checks = [f"-fsanitize={sanitizers or _CHECKS}"]
+    checks += ["-g1", "-fno-sanitize-recover=all"] if sanitizers else []
+    mlx_include = next(
+        p / "include" for p in Path(mx.__file__).parents if (p / "include").exists()
+    )
+    return (
+        *("-std=gnu++17", "-O1", "-fPIC", "-w", *checks),
+        *("-fno-strict-aliasing", "-ffp-contract=off", *_HALF),
+        *(f"-I{_INCLUDE}", f"-I{mlx_include}"),
+    )
+
+
+@functools.cache
+def _precompiled_prelude() -> Path:
+    """Parsing the headers costs ten times what a kernel does."""
+    headers = sorted(p for p in _INCLUDE.rglob("*") if p.is_file())
+    key = "".join(p.read_text() for p in headers) + metadata.version("mlx")
+    command = [*compiler(), *_flags(), "-x", "c++-header"]
+    return _compiled(
+        (_INCLUDE / "prelude.h").read_text(), command, ".gch", extra_key=key
+    )
+
+
+def _compiled(text: str, command: list[str], suffix: str, extra_key: str = "") -> Path:
+    """The file that `command` makes of `text`, from the cache where it is there.
+
+    Renaming is atomic: runs beside each other may build the same file twice, but
+    never see half of one.
+    """
+    key = "\0".join([text, extra_key, *command])
+    stem = hashlib.sha256(key.encode()).hexdigest()[:24]
+    source = _cache() / (f"{stem}.h" if suffix == ".gch" else f"{stem}.cpp")
+    target = source.with_name(source.name + suffix)
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=_cache()) as folder:
+        (Path(folder) / source.name).write_text(text)
+        os.replace(Path(folder) / source.name, source)
+        built = Path(folder) / target.name
+        result = subprocess.run(
+            [*command, str(source), "-o", str(built)], capture_output=True, text=True
+        )
+        if result.returncode:
+            raise KernelRefusedError(f"does not compile:\n{result.stderr[:4000]}")
+        os.replace(built, target)
+    return target
+
+
+@functools.cache
+def _cache() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"lucid-metal-emulator-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is another user's; remove it or set TMPDIR")
+    return folder

@@ -1,0 +1,2 @@
+// Replaces MLX's: here bfloat converts to float, and the functions of float serve.
+#pragma once

@@ -1,0 +1,47 @@
+"""Compiling, and the tools it needs."""
+
+import subprocess
+from unittest import mock
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from . import build
+from .errors import KernelRefusedError, MissingToolError
+from .tiny_kernels import result
+
+
+def test_a_kernel_is_compiled_once():
+    first = result("y[i] = a[i] + 1.0f;", mx.ones(64))
+    build.build.cache_clear()
+    with mock.patch.object(subprocess, "run", side_effect=AssertionError("compiled")):
+        again = result("y[i] = a[i] + 1.0f;", mx.ones(64))
+    assert (first == 2).all()
+    assert (first == again).all()
+
+
+def test_a_source_that_does_not_compile_is_reported_with_its_line():
+    with pytest.raises(KernelRefusedError, match=r"metal:6.*nothing"):
+        result("y[i] = nothing;", mx.ones(64))
+
+
+def test_a_function_that_metal_lacks_does_not_compile():
+    with pytest.raises(KernelRefusedError, match="erf"):
+        result("y[i] = metal::erf(a[i]);", mx.ones(64))
+
+
+def test_a_missing_compiler_is_named_in_one_line(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    build.compiler.cache_clear()
+    try:
+        with pytest.raises(MissingToolError, match=r"install g\+\+") as error:
+            result("y[i] = a[i] + 2.0f;", mx.ones(64))
+    finally:
+        build.compiler.cache_clear()
+    assert "\n" not in str(error.value)
+
+
+def test_mlx_s_own_functions_are_there_as_on_a_mac():
+    x = mx.arange(64, dtype=mx.float32)
+    assert (result("y[i] = ceildiv(int(a[i]), 3);", x) == -(-np.arange(64) // 3)).all()

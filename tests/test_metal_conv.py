@@ -1,0 +1,280 @@
+"""The convolution kernels, run in the emulator, against the float64 oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+from lucid.metal import conv, launch
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from tests.metal_emulator import emulated_metal
+from tests.metal_emulator.sanitize import sanitizer_report
+from tests.oracle import MODES, Problem, direct, random_problem, uniform
+from tests.oracle.tolerances import assert_close
+from tests.test_composed import geometry_of
+
+DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+# (groups, input channels, output channels of a group): each way that a thread takes its
+# channels, four at a time or one by one, on either side.
+TILES = {
+    "depthwise": (8, 1, 1),
+    "depthwise, plain": (3, 1, 1),
+    "4 and 4": (2, 8, 4),
+    "4 and plain": (2, 3, 4),
+    "plain and 4": (1, 8, 3),
+    "plain": (2, 3, 5),
+    "multiplier": (2, 1, 4),
+}
+# kernel, stride, dilation, padding, size. Along W: strips of four that end in each of
+# the four ways, strides that a strip holds and that it does not, kernels and dilations
+# too long to be shared.
+SPATIAL: list[tuple[Any, ...]] = [
+    ((3, 3, 3), 1, 1, 1, (2, 3, 4)),
+    ((2, 3, 3), (2, 1, 1), 1, (1, 0, 1), (3, 3, 5)),
+    ((1, 2, 3), 1, (1, 2, 1), (0, 1, 1), (2, 4, 6)),
+    ((3, 1, 3), (1, 2, 1), 1, 1, (2, 2, 7)),
+    ((2, 2, 2), 2, 1, 0, (3, 2, 9)),
+    ((1, 1, 4), (1, 1, 3), 2, (0, 0, 3), (1, 2, 8)),
+    ((2, 1, 2), (1, 3, 5), 1, (1, 0, 1), (2, 4, 13)),
+    ((1, 2, 9), 1, (1, 1, 3), "same", (1, 2, 25)),
+    ((2, 3, 4), 1, (2, 1, 2), "same", (3, 2, 7)),
+    ((1, 1, 1), (2, 1, 2), 1, 0, (3, 2, 5)),
+    ((1, 1, 3), 1, 1, (0, 0, 2), (1, 1, 3)),
+]
+
+
+def case_of(tile: str, mode: str, spatial: tuple[Any, ...], batch: int = 2) -> Problem:
+    groups, c, o = TILES[tile]
+    kernel, stride, dilation, padding, size = spatial
+    return Problem(
+        input_shape=(batch, groups * c, *size),
+        weight_shape=(groups * o, c, *kernel),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=mode,
+    )
+
+
+def channels_last(array: np.ndarray, dtype: mx.Dtype = mx.float32) -> mx.array:
+    return mx.contiguous(mx.array(array).astype(dtype).transpose(0, 2, 3, 4, 1))
+
+
+def check_kernels(case: Problem, dtype: mx.Dtype, rng: np.random.Generator) -> Any:
+    """All three against the oracle; returns what was launched."""
+    geometry = geometry_of(case)
+    arrays = [
+        np.array(mx.array(a).astype(dtype).astype(mx.float32)) for a in case.draw(rng)
+    ]
+    x, w, *b = arrays
+    y = direct.conv3d(*arrays, **case.options)
+    dy = np.array(mx.array(uniform(rng, y.shape)).astype(dtype).astype(mx.float32))
+    dx, dw = direct.conv3d_gradients(x, w, dy, **case.options)[:2]
+    weight, bias = mx.array(w).astype(dtype), [mx.array(a).astype(dtype) for a in b]
+    with emulated_metal() as emulation:
+        got_y = conv.forward_kernel(
+            channels_last(x, dtype), weight, *(bias or [None]), geometry
+        )
+        got_dx = conv.input_gradient_kernel(channels_last(dy, dtype), weight, geometry)
+        got_dw = conv.weight_gradient_kernel(
+            channels_last(x, dtype), channels_last(dy, dtype), geometry
+        )
+    back = (0, 4, 1, 2, 3)
+    assert_close(got_y.transpose(back), y, f"output of {case}", dtype)
+    assert_close(got_dx.transpose(back), dx, f"input gradient of {case}", dtype)
+    assert_close(got_dw, dw, f"weight gradient of {case}", dtype)
+    assert {got.dtype for got in (got_y, got_dx, got_dw)} == {dtype}
+    return emulation
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tile", TILES)
+def test_kernels_equal_the_oracle_in_every_tile_and_mode(tile, mode):
+    """Each dtype with its own shape, so that all shapes and dtypes meet all tiles."""
+    start = list(itertools.product(TILES, MODES)).index((tile, mode))
+    for i, dtype in enumerate(DTYPES):
+        spatial = SPATIAL[(3 * start + i) % len(SPATIAL)]
+        emulation = check_kernels(
+            case_of(tile, mode, spatial), dtype, np.random.default_rng(start)
+        )
+        assert emulation.names == [
+            "conv_forward",
+            "conv_input_gradient",
+            "conv_weight_gradient",
+        ]
+        assert emulation.type_errors() == []
+
+
+@pytest.mark.parametrize("spatial", SPATIAL, ids=str)
+def test_kernels_equal_the_oracle_on_every_shape(spatial):
+    check_kernels(
+        case_of("depthwise", "reflect" if spatial[3] == 1 else "zeros", spatial),
+        mx.float32,
+        np.random.default_rng(0),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tile", TILES)
+def test_kernels_equal_the_oracle_in_every_combination(tile, mode, dtype):
+    for spatial in SPATIAL:
+        case = case_of(tile, mode, spatial)
+        emulation = check_kernels(case, dtype, np.random.default_rng(1))
+        assert emulation.type_errors() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_kernels_equal_the_oracle_on_random_problems(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(12):
+        case = random_problem(rng)
+        if len(case.input_shape) == 5:
+            check_kernels(case, DTYPES[seed % 3], rng)
+
+
+def test_arrays_of_fewer_than_eight_elements():
+    """MLX passes them in another address space."""
+    for groups, dtype in itertools.product((1, 2), DTYPES):
+        case = Problem((1, 2, 1, 1, 2), (2, 2 // groups, 1, 1, 1), groups=groups)
+        emulation = check_kernels(case, dtype, np.random.default_rng(0))
+        assert emulation.type_errors() == []
+        assert "constant float* x" in emulation.launches[0].kernel.source or (
+            dtype != mx.float32
+        )
+
+
+def test_inputs_that_are_views():
+    """A slice starts anywhere; a transposed view is made contiguous by MLX."""
+    geometry = geometry_of(case_of("depthwise", "circular", SPATIAL[0]))
+    x = mx.random.uniform(shape=(2, 2, 3, 4, 8))
+    w = mx.random.uniform(shape=(8, 1, 3, 3, 3))
+    flat = mx.concatenate([mx.zeros(1), x.flatten()])
+    views = [
+        flat[1:].reshape(x.shape),
+        mx.contiguous(x.transpose(4, 3, 2, 1, 0)).transpose(4, 3, 2, 1, 0),
+    ]
+    with emulated_metal():
+        want = conv.forward_kernel(x, w, None, geometry)
+        for view in views:
+            got = conv.forward_kernel(view, w, None, geometry)
+            assert mx.array_equal(got, want)
+
+
+def test_a_weight_gradient_has_enough_splits_and_no_large_parts():
+    large = Problem((1, 32, 64, 64, 64), (32, 1, 3, 3, 3), padding=1, groups=32)
+    work = conv.weight_gradient_work(geometry_of(large), 4)
+    assert np.prod(work.grid) >= 0.8 * conv.THREADS_WANTED
+    assert work.splits * work.rows_a_split >= 64 * 64
+    assert (work.splits - 1) * work.rows_a_split < 64 * 64
+    wide = Problem((1, 512, 2, 2, 2), (512, 8, 3, 3, 3), padding=1, groups=64)
+    work = conv.weight_gradient_work(geometry_of(wide), 2)
+    parts = 4 * work.splits * 512 * 8 * 27
+    assert work.splits == 1 or parts <= 2 * 2 * 512 * 8
+
+
+def test_the_cases_of_planted_bugs_pass_without_one():
+    check_the_cases_of_planted_bugs()
+
+
+KERNELS = ("conv_forward", "conv_input_gradient", "conv_weight_gradient")
+MUTANTS = [
+    ("common", "2 * (n - 1) - from_start", "2 * n - 1 - from_start"),
+    ("common", "metal::max(i, 0), n - 1)", "metal::max(i, 0), n - 2)"),
+    ("common", "return i < 0 ? i + n", "return i < 0 ? i + n - 1"),
+    ("common", "c.left_count = i == 0 ? before : 0;", "c.left_count = i == 0 ? 1 : 0;"),
+    ("common", "c.right = before + 2 * (n - 1) - i;", "c.right = before + 2 * n - i;"),
+    ("common", "c.left_count = c.left >= 0 ? 1 : 0;", "c.left_count = 0;"),
+    ("common", "rest % stride != 0", "false"),
+    ("common", "return output < size ? output : -1;", "return output;"),
+    ("conv_forward", "if (ow + t < OW) {", "{"),
+    ("conv_forward", "kd * dilation[0]", "kd"),
+    ("conv_forward", "chunk < KW; chunk += KB", "chunk < KB; chunk += KB"),
+    ("conv_forward", "o / (O / (C / CG)) * CG", "o * CG"),
+    ("conv_forward", "c < CG; c += LANES", "c < CG; c += 1"),
+    ("conv_input_gradient", "ow < 0 || ow >= OW", "ow < 0"),
+    ("conv_input_gradient", "(t - k * DW) % SW == 0", "true"),
+    ("conv_input_gradient", "SHARED ? KW : 0", "SHARED ? 2 * KW : 0"),
+    ("conv_input_gradient", "(before[2] / TW + strip) * TW", "strip * TW"),
+    ("conv_input_gradient", "i >= 0 && i < W", "i < W"),
+    ("conv_weight_gradient", "ow + t < OW ? outputs", "true ? outputs"),
+    ("conv_weight_gradient", "metal::min(rows, (split", "metal::max(rows, (split"),
+    ("conv_weight_gradient", "row < stop; row++", "row < stop - 1; row++"),
+    ("conv_weight_gradient", "lane * LANES + j;", "lane + j;"),
+    ("conv_weight_gradient", "kh = tap / KW % KH", "kh = tap / KH % KH"),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong"), MUTANTS, ids=str)
+def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
+    """By a wrong number or by what the emulator reports, in one of these cases."""
+    texts = {name: launch.source(name) for name in ("common", *KERNELS)}
+    assert texts[file].count(right) >= 1
+    texts[file] = texts[file].replace(right, wrong)
+    monkeypatch.setattr(launch, "source", texts.__getitem__)
+    launch._kernel.cache_clear()
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_the_cases_of_planted_bugs()
+    launch._kernel.cache_clear()
+
+
+def check_the_cases_of_planted_bugs():
+    for tile, mode, spatial in itertools.product(
+        ("depthwise", "4 and 4"), MODES, [SPATIAL[i] for i in (1, 8, 5, 7)]
+    ):
+        case = case_of(tile, mode, spatial)
+        check_kernels(case, mx.float32, np.random.default_rng(0))
+
+
+def launches_of(cases: list[tuple[Problem, mx.Dtype]]) -> list[Any]:
+    rng = np.random.default_rng(0)
+    emulations = [check_kernels(case, dtype, rng) for case, dtype in cases]
+    return [(one.kernel, one.inputs) for every in emulations for one in every.launches]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kernels_are_clean_under_the_sanitizers(dtype):
+    """Of addresses and of undefined behavior: every mode, each tile in some dtype."""
+    shift = DTYPES.index(dtype)
+    cases = [
+        (case_of(tile, MODES[(i + shift) % 4], SPATIAL[(4 * i + shift) % 11]), dtype)
+        for i, tile in enumerate(TILES)
+        if i % 3 == shift or tile == "depthwise"
+    ]
+    assert sanitizer_report(launches_of(cases)) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tile", TILES)
+def test_every_shape_is_clean_under_the_sanitizers(tile, mode):
+    cases = [
+        (case_of(tile, mode, spatial), DTYPES[i % 3])
+        for i, spatial in enumerate(SPATIAL)
+    ]
+    assert sanitizer_report(launches_of(cases)) == ""
+
+
+def test_the_sanitizers_see_a_read_past_the_last_voxel(monkeypatch):
+    """Which changes no output: it is made for those that a strip has too many."""
+    text = launch.source("conv_forward").replace("q > last ? -1 :", "")
+    sources = {"common": launch.source("common"), "conv_forward": text}
+    case = Problem((1, 1, 1, 1, 3), (1, 1, 1, 1, 3), padding=(0, 0, 2))
+    case = dataclasses.replace(case, padding_mode="circular")
+    monkeypatch.setattr(launch, "source", sources.__getitem__)
+    launch._kernel.cache_clear()
+    geometry = geometry_of(case)
+    with emulated_metal() as emulation:
+        conv.forward_kernel(
+            mx.ones((1, 1, 1, 3, 1)), mx.ones((1, 1, 1, 1, 3)), None, geometry
+        )
+    launch._kernel.cache_clear()
+    report = sanitizer_report([(one.kernel, one.inputs) for one in emulation.launches])
+    assert "AddressSanitizer" in report

@@ -1,0 +1,283 @@
+"""The whole path of a GPU, as the public functions take it, in the emulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import lucid
+from lucid import metal, nn
+from lucid.metal import __main__ as command
+from lucid.metal import check
+import lucid.nn.functional as F
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from tests.metal_emulator import emulated_metal
+from tests.oracle import MODES, Problem, direct, to_mlx, uniform
+from tests.oracle.tolerances import assert_close, distance
+
+FORWARD, INPUT, WEIGHT = "conv_forward", "conv_input_gradient", "conv_weight_gradient"
+
+# One for each path, and which kernels it launches in one forward and backward.
+PATHS: dict[str, tuple[Problem, list[str]]] = {
+    "depthwise": (
+        Problem((2, 4, 3, 4, 5), (4, 1, 3, 3, 3), padding=1, groups=4),
+        [FORWARD, INPUT, WEIGHT],
+    ),
+    "grouped": (
+        Problem((2, 6, 3, 4, 5), (4, 3, 2, 3, 3), stride=2, padding=1, groups=2),
+        [FORWARD, INPUT, WEIGHT],
+    ),
+    "first layer": (
+        Problem((1, 2, 3, 4, 5), (8, 2, 3, 3, 3), padding="same"),
+        [FORWARD, INPUT, WEIGHT],
+    ),
+    "head": (Problem((1, 16, 3, 4, 4), (1, 16, 3, 3, 3)), [FORWARD, INPUT, WEIGHT]),
+    "matmul": (Problem((2, 5, 3, 4, 5), (7, 5, 1, 1, 1), stride=2), []),
+    "dense": (Problem((2, 16, 3, 4, 5), (16, 16, 3, 2, 3), padding=1), []),
+    "dense, strided": (
+        Problem((1, 12, 4, 5, 6), (16, 12, 3, 3, 3), stride=(2, 1, 3), padding=1),
+        [],
+    ),
+    "by group": (
+        Problem((2, 32, 2, 3, 4), (32, 16, 2, 3, 3), padding=(0, 1, 1), groups=2),
+        [],
+    ),
+}
+
+
+def with_mode(case: Problem, mode: str) -> Problem:
+    return dataclasses.replace(case, padding_mode=mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_equals_the_oracle(path, mode):
+    case, kernels = PATHS[path]
+    case = with_mode(case, mode)
+    rng = np.random.default_rng(0)
+    arrays = case.draw(rng)
+    y = direct.conv3d(*arrays, **case.options)
+    dy = uniform(rng, y.shape)
+    exact = direct.conv3d_gradients(*arrays[:2], dy, **case.options)
+    with emulated_metal() as emulation:
+        (got,), gradients = mx.vjp(case.function, to_mlx(arrays), to_mlx([dy]))
+        mx.eval(got, gradients)
+    assert_close(got, y, f"output of {case}")
+    for gradient, want in zip(gradients, exact, strict=True):
+        assert_close(gradient, want, f"a gradient of {case}")
+    padded_before = mode != "zeros" and path in ("dense", "dense, strided", "by group")
+    pads = ["pad", "pad_adjoint"] if padded_before else []
+    assert sorted(emulation.names) == sorted([*kernels, *pads])
+    assert emulation.twins == []
+    assert emulation.type_errors() == []
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("path", PATHS)
+def test_half_types_lose_no_more_than_a_rounding_or_two(path, dtype):
+    case, _ = PATHS[path]
+    rng = np.random.default_rng(0)
+    arrays = [np.array(a.astype(mx.float32)) for a in to_mlx(case.draw(rng), dtype)]
+    want = direct.conv3d(*arrays, **case.options)
+    with emulated_metal():
+        got = case.function(*to_mlx(arrays, dtype))
+    assert got.dtype == dtype
+    # MLX's matrix path adds the bias after a rounding of its own.
+    assert distance(got, want) <= 2 * (2**-11 if dtype == mx.float16 else 2**-8)
+
+
+@pytest.mark.parametrize("path", ["depthwise", "grouped", "dense, strided", "matmul"])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_second_gradients_equal_those_of_the_cpu(path, mode):
+    case = with_mode(PATHS[path][0], mode)
+    arrays = to_mlx(case.draw(np.random.default_rng(0)))
+
+    def slope(*arrays: mx.array) -> mx.array:
+        def loss(*xs: mx.array) -> mx.array:
+            return case.function(*xs).square().mean()
+
+        return sum(g.square().mean() for g in mx.grad(loss, (0, 1))(*arrays))
+
+    want = mx.grad(slope, (0, 1, 2))(*arrays)
+    with emulated_metal() as emulation:
+        got = mx.grad(slope, (0, 1, 2))(*arrays)
+        mx.eval(got)
+    for a, b in zip(got, want, strict=True):
+        assert_close(a, np.array(b), f"a second gradient of {case}")
+    assert emulation.twins == []
+
+
+@pytest.mark.parametrize("path", ["depthwise", "dense", "matmul"])
+def test_gradients_under_compile_and_checkpoint(path):
+    case = with_mode(PATHS[path][0], "circular")
+    arrays = to_mlx(case.draw(np.random.default_rng(0)))
+
+    def loss(*xs: mx.array) -> mx.array:
+        return case.function(*xs).square().mean()
+
+    want = mx.grad(loss, (0, 1, 2))(*arrays)
+    with emulated_metal() as emulation:
+        compiled = mx.compile(mx.grad(loss, (0, 1, 2)))(*arrays)
+        twins = list(emulation.twins)
+        again = mx.grad(mx.checkpoint(loss), (0, 1, 2))(*arrays)
+        mx.eval(compiled, again)
+    assert bool(twins) == (path != "matmul")  # a trace evaluates nothing
+    for got in (compiled, again):
+        for a, b in zip(got, want, strict=True):
+            assert_close(a, np.array(b), f"a gradient of {case}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_batch_has_gradients_of_zeros(mode):
+    case = Problem((0, 4, 3, 4, 5), (4, 1, 3, 3, 3), groups=4, padding_mode=mode)
+    arrays = to_mlx(case.draw(np.random.default_rng(0)))
+    with emulated_metal() as emulation:
+        gradients = mx.grad(lambda *xs: case.function(*xs).sum(), (0, 1, 2))(*arrays)
+    assert [g.shape for g in gradients] == [a.shape for a in arrays]
+    assert not any(mx.any(g).item() for g in gradients)
+    assert emulation.names == []
+
+
+def test_layers_run_where_they_are_told():
+    x = lucid.randn(1, 4, 3, 4, 5)
+    with emulated_metal() as emulation:
+        layer = nn.LazyConv3d(4, 3, padding=1, groups=4, device="gpu")
+        on_gpu = layer(x)
+        assert emulation.names == [FORWARD]
+        layer.to("cpu")
+        on_cpu = layer(x)
+        assert emulation.names == [FORWARD]
+        layer.to("metal")
+        assert mx.array_equal(layer(x), on_gpu)
+    assert_close(on_gpu, np.array(on_cpu), "output")
+
+
+def test_a_training_step_of_a_lazy_network():
+    lucid.manual_seed(0)
+    model = nn.Sequential(
+        nn.LazyConv3d(8, 3, padding=1, padding_mode="reflect"),
+        nn.ReLU(),
+        nn.LazyConv3d(8, 3, padding=1, groups=8, stride=2),
+        nn.LazyConv3d(3, 1),
+    )
+    x = lucid.randn(1, 2, 4, 5, 6)
+
+    def step() -> tuple[mx.array, Any]:
+        return nn.value_and_grad(model, lambda x: model(x).square().mean())(x)
+
+    with emulated_metal() as emulation:
+        loss, gradients = step()
+        mx.eval(loss, gradients)
+    # The input of the network needs no gradient: that kernel is never run.
+    assert sorted(set(emulation.names)) == sorted([FORWARD, INPUT, WEIGHT])
+    want, exact = step()
+    assert_close(loss, np.array(want), "loss")
+    for name in ("weight", "bias"):
+        for i in (0, 2, 3):
+            got = gradients["layers"][i][name]
+            assert_close(got, np.array(exact["layers"][i][name]), f"{name} of {i}")
+
+
+def test_switched_off_by_the_variable_or_for_a_while(monkeypatch):
+    case, kernels = PATHS["depthwise"]
+    arrays = to_mlx(case.draw(np.random.default_rng(0)))
+    want = case.function(*arrays)
+    with emulated_metal() as emulation:
+        with metal.disabled():
+            off = case.function(*arrays)
+            per_sample = mx.vmap(lambda x: case.function(x[None], *arrays[1:])[0])
+            by_vmap = per_sample(arrays[0])
+        monkeypatch.setenv("LUCID_METAL", "0")
+        off_too = case.function(*arrays)
+        assert emulation.names == emulation.twins == []
+        monkeypatch.delenv("LUCID_METAL")
+        on = case.function(*arrays)
+        assert emulation.names == kernels[:1]
+    for got in (off, off_too, by_vmap, on):
+        assert_close(got, np.array(want), "output")
+
+
+def test_conv3d_under_disabled_can_be_exported(tmp_path):
+    layer = nn.Conv3d(16, 16, 3)
+    x = lucid.randn(1, 16, 3, 4, 5)
+    file = str(tmp_path / "layer.mlxfn")
+    with emulated_metal(), metal.disabled():
+        mx.export_function(file, layer, x)
+    assert_close(mx.import_function(file)(x)[0], np.array(layer(x)), "output")
+
+
+def test_the_command_compares_every_kernel_and_path(capsys):
+    with emulated_metal() as emulation:
+        code = command.main(["--no-timings"])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert printed.endswith("all agree\n")
+    assert emulation.type_errors() == []
+    for name in (*check.KERNEL_CASES, *check.PATH_CASES):
+        assert name in printed
+    launched = {launch.name for launch in emulation.launches}
+    assert launched == {FORWARD, INPUT, WEIGHT, "pad", "pad_adjoint"}
+    paths = {row.split("  ")[0] for row in printed.splitlines()}
+    assert {"kernels", "matmul", "mx.conv3d", "mx.conv3d by group"} <= paths
+
+
+def test_the_command_fails_where_a_kernel_is_wrong(monkeypatch, capsys):
+    def wrong(x: mx.array, sides: Any, mode: str) -> mx.array:
+        return check.pad.pad_ops(x, sides, mode) * 1.01
+
+    def failing(*_: Any) -> mx.array:
+        raise RuntimeError("[metal::Device] Unable to build metal library")
+
+    few = {"depthwise, reflect": check.KERNEL_CASES["depthwise, reflect"]}
+    monkeypatch.setattr(command, "KERNEL_CASES", few)
+    monkeypatch.setattr(command, "PATH_CASES", {})
+    for broken in (wrong, failing):
+        pair = check.PADS["pad"]._replace(kernel=broken)
+        monkeypatch.setitem(check.PADS, "pad", pair)
+        with emulated_metal():
+            assert command.main(["--no-timings"]) == 1
+        printed = capsys.readouterr().out
+        assert printed.count("  DISAGREES\n") == 1
+        assert "please report" in printed
+    assert "Unable to build metal library" in printed
+
+
+def test_the_command_times_every_pass(monkeypatch, capsys):
+    small = {
+        "depthwise": check.Case(
+            (1, 4, 3, 3, 4), (4, 1, 3, 3, 3), {"padding": 1, "groups": 4}
+        )
+    }
+    monkeypatch.setattr(command, "KERNEL_CASES", {})
+    monkeypatch.setattr(command, "PATH_CASES", {})
+    monkeypatch.setattr(command, "TIMED_CASES", small)
+    with emulated_metal():
+        assert command.main(["--repeats", "1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "float" in line]
+    timed = [line.split() for line in lines if line.startswith("depthwise")]
+    assert len(timed) == 6
+    assert all(float(number) > 0 for line in timed for number in line[-3:])
+
+
+def test_the_command_says_so_where_there_is_no_metal(monkeypatch, capsys):
+    monkeypatch.setattr("lucid._device.has_metal", lambda: False)
+    assert command.main([]) == 2
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "no Metal here" in printed
+    monkeypatch.setattr("lucid._device.has_metal", lambda: True)
+    monkeypatch.setenv("LUCID_METAL", "0")
+    assert command.main([]) == 2
+    assert "LUCID_METAL=0" in capsys.readouterr().out
+
+
+def test_public_functions_work_without_metal_as_before():
+    """The default device of this machine, whatever it is."""
+    x = lucid.randn(1, 4, 3, 4, 5)
+    w = lucid.randn(4, 1, 3, 3, 3)
+    y = F.conv3d(x, w, groups=4, padding=1)
+    want = direct.conv3d(np.array(x), np.array(w), groups=4, padding=1)
+    assert_close(y, want, "output")
