@@ -303,7 +303,7 @@ def with_changes(**changes) -> ConvGeometry:
     ids=str,
 )
 def test_many_channels_of_one_volume_reach_winograd(changes):
-    assert native.padding_depth_reaches_winograd(with_changes(**changes), mx.float32)
+    assert native.takes_winograd(with_changes(**changes), mx.float32)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,6 @@ def test_many_channels_of_one_volume_reach_winograd(changes):
         {"stride": (2, 1, 1), "input_size": (32, 32, 32)},
         {"dilation": (2, 1, 1), "input_size": (32, 32, 32)},
         {"dilation": (1, 2, 1), "input_size": (32, 32, 32)},
-        {"padding": ((0, 0), (1, 1), (1, 1)), "input_size": (32, 32, 32)},
         {"in_channels": 144},
         {"out_channels": 144},
         {"in_channels": 96},
@@ -330,14 +329,12 @@ def test_many_channels_of_one_volume_reach_winograd(changes):
     ids=str,
 )
 def test_each_condition_alone_keeps_from_winograd(changes):
-    assert not native.padding_depth_reaches_winograd(
-        with_changes(**changes), mx.float32
-    )
+    assert not native.takes_winograd(with_changes(**changes), mx.float32)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
 def test_half_types_stay_away_from_winograd(dtype):
-    assert not native.padding_depth_reaches_winograd(WINOGRAD, dtype)
+    assert not native.takes_winograd(WINOGRAD, dtype)
 
 
 def test_winograd_is_left_alone_where_its_planes_outgrow_the_limit(monkeypatch):
@@ -346,8 +343,24 @@ def test_winograd_is_left_alone_where_its_planes_outgrow_the_limit(monkeypatch):
     assert native.winograd_bytes(WINOGRAD) == needed
     for limit, expected in ((needed, True), (needed - 1, False)):
         monkeypatch.setattr(native, "WINOGRAD_BYTES", limit)
-        found = native.padding_depth_reaches_winograd(WINOGRAD, mx.float32)
+        found = native.takes_winograd(WINOGRAD, mx.float32)
         assert found is expected
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
+def test_mlx_never_sums_planes_of_one_volume_in_half_precision(calls, dtype):
+    """As its Metal backend would without depth padding: it gets one, cut off again."""
+    for spatial in SPATIAL:
+        geometry = geometry_of(*spatial, batch=1)
+        calls.clear()
+        check(NATIVE, geometry, dtype, bias=False)
+        for call in calls:
+            ((kd, _, _), (depth, _, _)) = (
+                call.weight.shape[1:4],
+                call.options["padding"],
+            )
+            strides = (call.options["stride"][0], call.options["dilation"][0])
+            assert kd == 1 or depth > 0 or strides != (1, 1)
 
 
 def test_where_winograd_is_reached_the_depth_is_padded_beforehand(calls):
@@ -360,7 +373,7 @@ def test_where_winograd_is_reached_the_depth_is_padded_beforehand(calls):
 
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 def test_padding_the_depth_beforehand_changes_no_number(monkeypatch, spatial):
-    monkeypatch.setattr(native, "padding_depth_reaches_winograd", lambda *_: True)
+    monkeypatch.setattr(native, "takes_winograd", lambda *_: True)
     check(NATIVE, geometry_of(*spatial, batch=1))
 
 
@@ -386,7 +399,7 @@ def test_a_strided_weight_gradient_copies_few_taps():
     """At stride 2 the taps of a kernel of 5 meet 125 eighths of the input."""
     geometry = geometry_of(5, 2, 1, 2, 32, channels=(16, 16, 1), batch=1)
     x, dy = mx.ones((1, 32, 32, 32, 16)), mx.ones((1, 16, 16, 16, 16))
-    assert peak(lambda x, dy: NATIVE.weight_gradient(x, dy, geometry), x, dy) < 7
+    assert peak(lambda x, dy: NATIVE.weight_gradient(x, dy, geometry), x, dy) < 5
     assert peak(mlxs_weight_gradient(geometry), x, dy) > 15
 
 
@@ -414,4 +427,4 @@ def test_joining_the_phases_of_a_stride_holds_few_copies(monkeypatch):
     dy, w = mx.ones((1, 12, 12, 12, 16)), mx.ones((16, 16, 3, 3, 3))
     monkeypatch.setattr(mx, "conv3d", zeros)
     inputs = peak(lambda dy: NATIVE.input_gradient(dy, w, geometry), dy) / 8
-    assert inputs < 7
+    assert inputs < 5

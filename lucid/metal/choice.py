@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lucid import _device
 from lucid.geometry import ConvGeometry
-from lucid.ops.native import to_16
+from lucid.ops.native import matrix_channels
 
 # How many times the products MLX's padding of channels may cost before Lucid's kernels
 # win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18 vectors
@@ -42,14 +42,14 @@ def choose(geometry: ConvGeometry, kernels: bool) -> Choice:
     # A matrix product takes any channels, and any derivative.
     if g == 1 and geometry.kernel_size == (1, 1, 1) and not geometry.is_padded:
         return Choice("matmul", "a kernel of one voxel is a matrix product")
-    # MLX convolves by matrices of 16 channels, and pads C and O up to that
-    # (pad_and_slice_conv_3D_gpu in its Metal backend).
-    padded = to_16(c) * to_16(o)
-    if padded > WASTE * c * o:
+    # MLX convolves by matrices of 16 channels (dispatch_conv_3D_gpu in its backend).
+    wide_c, wide_o = matrix_channels(c, o)
+    times = wide_c * wide_o / (c * o)
+    if times > WASTE:
         return Choice(
             "kernels",
-            f"mx.conv3d would pad {c} -> {o} channels a group to multiples of 16 and "
-            f"do {padded / (c * o):.3g} times the products",
+            f"mx.conv3d would multiply {wide_c} -> {wide_o} channels for {c} -> {o} a "
+            f"group, {times:.3g} times the products",
         )
     if g == 1:
         return Choice("mx.conv3d", "many channels: MLX's matrix kernels win")

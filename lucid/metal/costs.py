@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
 from typing import Any, NamedTuple
 
-from lucid._types import DTypeLike, dtype_name, resolve_dtype
+from lucid._types import (
+    DTypeLike,
+    check_float_dtype,
+    dtype_name,
+    integer,
+    resolve_dtype,
+)
 from lucid.geometry import ConvGeometry, conv_geometry
 from lucid.metal.choice import choose, switched_off
 from lucid.metal.conv import weight_gradient_work
@@ -28,7 +35,7 @@ class Cost(NamedTuple):
 
 
 class _Sizes(NamedTuple):
-    """Voxels, and bytes of the arrays."""
+    """Voxels, and the bytes of the arrays."""
 
     item: int
     outputs: int  # voxels
@@ -40,19 +47,43 @@ class _Sizes(NamedTuple):
 
 
 def _sizes(geometry: ConvGeometry, item: int) -> _Sizes:
-    inputs = geometry.batch * math.prod(geometry.input_size)
-    outputs = geometry.batch * math.prod(geometry.output_size)
-    padded = geometry.batch * math.prod(geometry.padded_size)
+    inputs, outputs, padded = (
+        math.prod(size)
+        for size in (geometry.input_size, geometry.output_size, geometry.padded_size)
+    )
     weights = geometry.in_channels // geometry.groups * math.prod(geometry.kernel_size)
+    outputs *= geometry.batch
     return _Sizes(
         item=item,
         outputs=outputs,
         grow=padded / inputs,
-        x=item * inputs * geometry.in_channels,
+        x=item * geometry.batch * inputs * geometry.in_channels,
         y=item * outputs * geometry.out_channels,
         w=item * weights * geometry.out_channels,
         flops=2 * outputs * geometry.out_channels * weights,
     )
+
+
+# Why a path holds what it holds, where that is more than twice its input.
+REASONS = {
+    "the weight in another layout": "one copy of the weight",
+    "sums of the splits, in float32": "no more than input and output, or one weight",
+    "the voxels that a stride reads": "a copy of them alone",
+    "slices and joins of the groups": "spares products with zeros",
+    "the padded input": "its border; the volume is small",
+    "the gradient of the padded input": "its border; the volume is small",
+    "channels by 16, read": "MLX's matrix kernels, at most 3 times the products",
+    "channels by 16, written": "MLX's matrix kernels, at most 3 times the products",
+    "planes of Winograd": "it does a fifth of the products; freed at the end",
+    "phases of the stride, interleaved": "MLX's own derivative would copy K patches",
+    "dy, padded for each phase": "MLX's own derivative would copy K patches",
+    "dy on its grid": "spares a copy of the voxels for each tap",
+    "the voxels of one tap": "spares a copy of the voxels for each tap",
+    "columns of shifted slices": "without kernels; kept for MLX's derivative",
+    "float32 copies": "without kernels; half types are summed in float32",
+    "patches of x": "MLX's own derivative, without Lucid's",
+    "patches of dy": "MLX's own derivative, without Lucid's",
+}
 
 
 def costs(geometry: ConvGeometry, dtype: mx.Dtype, path: str) -> tuple[Cost, ...]:
@@ -63,30 +94,19 @@ def costs(geometry: ConvGeometry, dtype: mx.Dtype, path: str) -> tuple[Cost, ...
     """
     s = _sizes(geometry, dtype.size)
     if path == "kernels":
-        return _kernel_costs(geometry, s)
+        return _of_kernels(geometry, s)
     if path == "matmul":
-        return (_cost(s, {}), _cost(s, {}), _cost(s, {}))
-    if path in ("mx.conv3d", "mx.conv3d by group"):
-        found = _native_costs(geometry, s, dtype)
-        if geometry.groups == 1:
-            return found
-        slices = {"slices and joins of the groups": s.x + s.y}
-        return tuple(
-            Cost(c.flops, c.moved + 2 * (s.x + s.y), c.temporaries | slices)
-            for c in found
-        )
-    kernel = math.prod(geometry.kernel_size)
+        strided = geometry.stride != (1, 1, 1)
+        read = s.item * s.outputs * geometry.in_channels
+        held = {"the voxels that a stride reads": read} if strided else {}
+        return (_cost(s, held), _cost(s, held), _cost(s, held))
+    if path == "mx.conv3d":
+        return _of_native(geometry, s, dtype)
+    if path == "mx.conv3d by group":
+        return _of_groups(geometry, s, dtype)
     if path == "columns":
-        patches = {"columns of shifted slices": s.item * s.outputs * kernel}
-        patches = {k: v * geometry.in_channels for k, v in patches.items()}
-        return (_cost(s, patches), _cost(s, patches), _cost(s, patches))
-    # MLX's derivatives of mx.conv3d: patches of dy where it is strided, and of x.
-    forward = _native_costs(geometry, s, dtype)[0]
-    unfolded = {"patches of dy": kernel * s.x * geometry.out_channels}
-    unfolded = {k: v // geometry.in_channels for k, v in unfolded.items()}
-    strided = geometry.stride != (1, 1, 1)
-    patches = {"patches of x": s.item * s.outputs * kernel * geometry.in_channels}
-    return (forward, _cost(s, unfolded if strided else {}), _cost(s, patches))
+        return _of_columns(geometry, s, dtype)
+    return _of_plain(geometry, s, dtype)
 
 
 def _cost(s: _Sizes, temporaries: dict[str, int], flops: int | None = None) -> Cost:
@@ -95,94 +115,123 @@ def _cost(s: _Sizes, temporaries: dict[str, int], flops: int | None = None) -> C
     return Cost(s.flops if flops is None else flops, moved, temporaries)
 
 
-def _kernel_costs(geometry: ConvGeometry, s: _Sizes) -> tuple[Cost, ...]:
+def _of_kernels(geometry: ConvGeometry, s: _Sizes) -> tuple[Cost, ...]:
     weight = {"the weight in another layout": s.w}
     splits = weight_gradient_work(geometry, s.item).splits
     parts = {"sums of the splits, in float32": 4 * s.w // s.item * splits}
     return (_cost(s, weight), _cost(s, weight), _cost(s, parts))
 
 
-def _native_costs(
-    geometry: ConvGeometry, s: _Sizes, dtype: mx.Dtype
-) -> tuple[Cost, ...]:
+def _of_native(geometry: ConvGeometry, s: _Sizes, dtype: mx.Dtype) -> tuple[Cost, ...]:
     """mx.conv3d forward, `lucid.ops.native` backward."""
-    g = geometry.groups
-    c, o = geometry.in_channels // g, geometry.out_channels // g
-    products = s.flops * native.to_16(c) * native.to_16(o) // (c * o)
-    x_padded = int(s.x * s.grow)
-
-    forward = _channels_padded(s.x, c, s.y, o)
+    c, o = geometry.in_channels, geometry.out_channels
+    forward = _by_16(s.x, c, s.y, o)
+    backward = _by_16(s.y, o, s.x, c)
+    flops, flops_back = (_products(s.flops, *pair) for pair in ((c, o), (o, c)))
+    uneven = any(before != after for before, after in geometry.padding)
+    padded = int(s.x * s.grow)
     if geometry.padding_mode != "zeros":
-        forward["the padded input"] = x_padded
-    if native.padding_depth_reaches_winograd(geometry, dtype):
+        backward["the gradient of the padded input"] = padded
+    if geometry.padding_mode != "zeros" or uneven:
+        forward["the padded input"] = padded
+    if native.takes_winograd(geometry, dtype):
         forward["planes of Winograd"] = native.winograd_bytes(geometry)
-        products //= 5
-
-    backward = _channels_padded(s.y, o, s.x, c)
-    if geometry.padding_mode != "zeros":
-        backward["the gradient of the padded input"] = x_padded
-    if geometry.stride != (1, 1, 1):
-        backward["phases of the stride, interleaved"] = 2 * x_padded
-
-    weight, moved, flops = _weight_gradient(geometry, s)
+        flops //= 5
+    phases = math.prod(geometry.stride)
+    if phases > 1:
+        backward["phases of the stride, interleaved"] = 2 * padded
+        backward["dy, padded for each phase"] = phases * s.y
     return (
-        _cost(s, forward, products),
-        _cost(s, backward, s.flops * native.to_16(c) * native.to_16(o) // (c * o)),
-        Cost(flops, moved, weight),
+        _cost(s, forward, flops),
+        _cost(s, backward, flops_back),
+        _weight_gradient(geometry, s),
     )
 
 
-def _channels_padded(x: int, c: int, y: int, o: int) -> dict[str, int]:
+def _products(flops: int, c: int, o: int) -> int:
+    wide_c, wide_o = native.matrix_channels(c, o)
+    return flops * wide_c * wide_o // (c * o)
+
+
+def _by_16(read: int, c: int, written: int, o: int) -> dict[str, int]:
     """What MLX copies to convolve c -> o channels (pad_and_slice_conv_3D_gpu)."""
     if c % 16 == 0 and (o <= 16 or o % 16 == 0):
         return {}
-    copies = {"the output with channels by 16": y * native.to_16(o) // o}
+    wide_c, wide_o = -(-c // 16) * 16, -(-o // 16) * 16
+    copies = {"channels by 16, written": written * wide_o // o}
     if c % 16:
-        copies["the input with channels by 16"] = x * native.to_16(c) // c
+        copies["channels by 16, read"] = read * wide_c // c
     return copies
 
 
-def _weight_gradient(
-    geometry: ConvGeometry, s: _Sizes
-) -> tuple[dict[str, int], int, int]:
-    """Temporaries, bytes and operations of a matrix product for each tap."""
+def _weight_gradient(geometry: ConvGeometry, s: _Sizes) -> Cost:
+    """A matrix product for each tap."""
     kernel = math.prod(geometry.kernel_size)
     x = int(s.x * s.grow)
     if native.on_a_grid(geometry):
-        ratio = x // (s.item * geometry.in_channels) / s.outputs
+        ratio = x / (s.item * geometry.in_channels) / s.outputs
         y = int(s.y * ratio)
         held = {"the padded input": x, "dy on its grid": y}
-        return held, kernel * (x + y) + s.x + s.y, int(s.flops * ratio)
+        moved = kernel * (x + y) + s.x + s.y + s.w
+        return Cost(int(s.flops * ratio), moved, held)
     voxels = s.item * s.outputs * geometry.in_channels
     held = {"the padded input": x, "the voxels of one tap": voxels}
-    return held, kernel * (3 * voxels + s.y) + x, s.flops
+    return Cost(s.flops, kernel * (3 * voxels + s.y) + x + s.w, held)
 
 
-# Where a path holds more than twice its input, the reason.
-_REASONS = {
-    "planes of Winograd": "it does a fifth of the products; freed at the end",
-    "columns of shifted slices": "without kernels; 64 MiB at a time",
-    "patches of x": "MLX's own derivative, without Lucid's",
-    "patches of dy": "MLX's own derivative, without Lucid's",
-    "sums of the splits, in float32": "no more than input and output together",
-    "dy on its grid": "spares a copy of the voxels for each tap",
-    "phases of the stride, interleaved": "MLX's own derivative would copy K patches",
-    "the output with channels by 16": "the output is larger than the input",
-    "slices and joins of the groups": "spares products with zeros",
-}
+def _of_groups(geometry: ConvGeometry, s: _Sizes, dtype: mx.Dtype) -> tuple[Cost, ...]:
+    """mx.conv3d for each group, and the channels sliced and joined."""
+    g = geometry.groups
+    one = native.one_group(geometry)
+    slices = {"slices and joins of the groups": s.x + s.y}
+    return tuple(
+        Cost(
+            g * cost.flops,
+            g * cost.moved + 2 * (s.x + s.y),
+            {name: g * held for name, held in cost.temporaries.items()} | slices,
+        )
+        for cost in _of_native(one, _sizes(one, s.item), dtype)
+    )
+
+
+def _of_columns(geometry: ConvGeometry, s: _Sizes, dtype: mx.Dtype) -> tuple[Cost, ...]:
+    """The K slices of the input, in float32."""
+    kernel = math.prod(geometry.kernel_size)
+    held = {"columns of shifted slices": 4 * s.outputs * kernel * geometry.in_channels}
+    if dtype != mx.float32:
+        held["float32 copies"] = 2 * (s.x + s.y)
+    return (_cost(s, held), _cost(s, held), _cost(s, held))
+
+
+def _of_plain(geometry: ConvGeometry, s: _Sizes, dtype: mx.Dtype) -> tuple[Cost, ...]:
+    """mx.conv3d with MLX's derivatives: patches of x, and of dy where it is strided."""
+    kernel = math.prod(geometry.kernel_size)
+    strided = geometry.stride != (1, 1, 1)
+    of_dy = kernel * s.x // geometry.in_channels * geometry.out_channels
+    of_x = s.item * s.outputs * kernel * geometry.in_channels
+    forward, backward, _ = _of_native(geometry, s, dtype)
+    return (
+        forward,
+        _cost(s, {"patches of dy": of_dy}) if strided else backward,
+        _cost(s, {"patches of x": of_x}),
+    )
 
 
 def explain(
     layer_or_geometry: Any,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: Sequence[int] | None = None,
     dtype: DTypeLike = None,
 ) -> str:
     """Which path a convolution takes on an Apple GPU, why, and at what cost, in words.
 
     Args:
-        layer_or_geometry: a `Conv3d` (lazy or not) or a `ConvGeometry`.
-        input_shape: (N, C, D, H, W), for a layer.
-        dtype: of the input; None is float32.
+        layer_or_geometry: a `Conv3d` (lazy or not), or a `ConvGeometry`.
+        input_shape: (N, C, D, H, W), with a layer.
+        dtype: of the arrays; None is the layer's, or float32.
+
+    Raises:
+        TypeError: if there is no layer, or a layer without `input_shape`.
+        ValueError: if the layer cannot take `input_shape`.
 
     Example:
         >>> import lucid.metal, lucid.nn as nn
@@ -190,39 +239,49 @@ def explain(
         >>> print(lucid.metal.explain(conv, (1, 32, 64, 64, 64)).splitlines()[0])
         (1, 32, 64, 64, 64) -> (1, 32, 64, 64, 64), float32
     """
-    geometry = layer_or_geometry
+    geometry, weight = layer_or_geometry, None
     if not isinstance(geometry, ConvGeometry):
         geometry = _geometry_of(layer_or_geometry, input_shape)
+        weight = layer_or_geometry.weight
+    elif input_shape is not None:
+        raise TypeError("`input_shape` goes with a layer; a geometry has its own.")
+    if dtype is None and weight is not None:
+        dtype = weight.dtype
     resolved = resolve_dtype(dtype)
+    check_float_dtype("dtype", resolved)
     choice = choose(geometry, kernels=not switched_off())
     x = (geometry.batch, geometry.in_channels, *geometry.input_size)
     lines = [
         f"{x} -> {geometry.output_shape}, {dtype_name(resolved)}",
         f"path: {choice.path}, because {choice.reason}",
     ]
-    input_bytes = resolved.size * math.prod(x)
-    found = costs(geometry, resolved, choice.path)
-    for name, cost in zip(PASSES, found, strict=True):
+    found = costs(geometry, resolved, choice.path) if geometry.batch else ()
+    for name, cost in zip(PASSES, found, strict=False):
         lines.append(
             f"{name + ':':17}{cost.flops / 1e9:.3g} GFLOP, {cost.moved / 1e6:.3g} MB "
             f"moved, {cost.held / 1e6:.3g} MB of temporaries"
         )
-        for what, held in cost.temporaries.items():
-            reason = _REASONS.get(what, "") if cost.held > 2 * input_bytes else ""
-            lines.append(
-                f"  {held / 1e6:.3g} MB: {what}" + f" ({reason})" * (reason != "")
-            )
+        large = cost.held > 2 * resolved.size * math.prod(x)
+        lines += [
+            f"  {held / 1e6:.3g} MB: {what}" + f" ({REASONS[what]})" * large
+            for what, held in cost.temporaries.items()
+        ]
     return "\n".join(lines)
 
 
-def _geometry_of(layer: Any, input_shape: tuple[int, ...] | None) -> ConvGeometry:
+def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
+    """A layer's geometry for an input that it need not have seen."""
+    if not hasattr(layer, "padding_mode"):
+        raise TypeError(f"`layer_or_geometry` is no Conv3d: {type(layer).__name__}.")
     if input_shape is None:
         raise TypeError("`input_shape` is needed with a layer.")
-    if len(input_shape) != 5:
-        raise ValueError(f"`input_shape` (={input_shape}) must be (N, C, D, H, W).")
-    per_group = max(input_shape[1] // layer.groups, 1)
+    shape = tuple(integer("input_shape", length) for length in input_shape)
+    if len(shape) != 5:
+        raise ValueError(f"`input_shape` (={shape}) must be (N, C, D, H, W).")
+    channels = layer.in_channels or shape[1]
+    per_group = max(channels // layer.groups, 1)
     return conv_geometry(
-        tuple(input_shape),
+        shape,
         (layer.out_channels, per_group, *layer.kernel_size),
         layer.stride,
         layer.padding,

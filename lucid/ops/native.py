@@ -27,17 +27,17 @@ WINOGRAD_BYTES = 2**30
 def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """One call of mx.conv3d."""
+    """One call of mx.conv3d; half types round once more for the bias."""
     sides = list(geometry.padding)
-    if padding_depth_reaches_winograd(geometry, x.dtype):
+    if takes_winograd(geometry, x.dtype):
         x, sides = _pad(x, [sides[0], (0, 0), (0, 0)]), [(0, 0), *sides[1:]]
     w = weight.transpose(0, 2, 3, 4, 1)
     y = _correlate(x, w, sides, geometry.stride, geometry.dilation)
     return y if bias is None else y + bias
 
 
-def padding_depth_reaches_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
-    """Whether padding the depth beforehand has MLX convolve planes by Winograd.
+def takes_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
+    """Whether MLX convolves planes by Winograd, if the depth is padded beforehand.
 
     For one volume without depth padding, MLX's Metal backend sums 2-D convolutions over
     the depth taps, and takes 3x3 ones of many channels by Winograd's F(6, 3): 5 times
@@ -51,7 +51,6 @@ def padding_depth_reaches_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> b
         and 1 < geometry.kernel_size[0] <= 7
         and geometry.kernel_size[1:] == (3, 3)
         and geometry.stride == geometry.dilation == (1, 1, 1)
-        and geometry.padding[0] != (0, 0)
         and c % 32 == o % 32 == 0
         and c + o >= 256
         and frames >= 4096
@@ -59,9 +58,18 @@ def padding_depth_reaches_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> b
     )
 
 
-def to_16(channels: int) -> int:
-    """What MLX's Metal backend pads channels to for its matrix kernels."""
-    return -(-channels // 16) * 16
+def matrix_channels(c: int, o: int) -> tuple[int, int]:
+    """The channels that MLX's matrix kernels multiply for c -> o, zeros counted.
+
+    They take 16 input channels at a time, and pad both to multiples of 16 if either
+    does not fit; up to 16 outputs are multiplied 8 at a time.
+    """
+    wide_c, wide_o = _multiple(c, 16), _multiple(o, 16)
+    return wide_c, _multiple(o, 8) if c == wide_c and o <= 16 else wide_o
+
+
+def _multiple(number: int, of: int) -> int:
+    return -(-number // of) * of
 
 
 def winograd_bytes(geometry: ConvGeometry) -> int:
@@ -81,27 +89,26 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
     The voxels at one residue modulo the stride are read by the same taps: theirs is a
     convolution at stride 1 with a part of the kernel, of the forward's work in all.
     """
-    phases = [_phases(geometry, axis) for axis in range(3)]
     w = weight.transpose(1, 2, 3, 4, 0)  # (C, KD, KH, KW, O)
-
-    def interleaved(*chosen: _Phase) -> mx.array:
-        """All phases of the axes for which none is chosen yet, side by side."""
-        axis = len(chosen)
-        if axis == 3:
-            return _gradient_of_phase(dy, w, chosen)
-        parts = [interleaved(*chosen, phase) for phase in phases[axis]]
-        if len(parts) == 1:
-            return parts[0]
-        return mx.stack(parts, axis=axis + 2).flatten(axis + 1, axis + 2)
-
+    phases = itertools.product(*(_phases(geometry, axis) for axis in range(3)))
+    parts = [_gradient_of_phase(dy, w, chosen) for chosen in phases]
+    n, d, h, w_, c = parts[0].shape
+    dx = parts[0]
+    if len(parts) > 1:
+        sd, sh, sw = geometry.stride
+        dx = mx.stack(parts).reshape(sd, sh, sw, n, d, h, w_, c)
+        dx = dx.transpose(3, 4, 0, 5, 1, 6, 2, 7)  # (N, MD, SD, MH, SH, MW, SW, C)
+        dx = dx.reshape(n, d * sd, h * sh, w_ * sw, c)
     # The phases begin at the last multiple of the stride within the padding.
-    d, h, w_ = (
-        slice(before % step, before % step + size)
-        for (before, _), step, size in zip(
-            geometry.padding, geometry.stride, geometry.input_size, strict=True
-        )
+    starts = [
+        before % step
+        for (before, _), step in zip(geometry.padding, geometry.stride, strict=True)
+    ]
+    inside = (
+        slice(start, start + size)
+        for start, size in zip(starts, geometry.input_size, strict=True)
     )
-    return interleaved()[:, d, h, w_]
+    return dx[(slice(None), *inside)]
 
 
 class _Phase(NamedTuple):
@@ -205,7 +212,9 @@ def _taps_of_slices(
                 strict=True,
             )
         )
-        voxels = padded[:, d, h, w].reshape(-1, padded.shape[-1])
+        # After the last product: MLX would copy the voxels of many taps at once.
+        source = mx.depends(padded, taps[-1]) if taps else padded
+        voxels = source[:, d, h, w].reshape(-1, padded.shape[-1])
         taps.append(gradients.T @ voxels)
     return taps
 
@@ -227,9 +236,17 @@ def _correlate(
         sides = [(max(before, 0), max(after, 0)) for before, after in sides]
     uneven = [(0, 0) if before == after else (before, after) for before, after in sides]
     d, h, w = (before if before == after else 0 for before, after in sides)
-    return mx.conv3d(
-        _pad(x, uneven), weight, stride=stride, padding=(d, h, w), dilation=dilation
+    sums_planes = x.shape[0] == stride[0] == dilation[0] == 1 < weight.shape[1]
+    # One volume's planes, without depth padding, MLX would sum in half precision.
+    spare = int(sums_planes and d == 0 and x.dtype != mx.float32)
+    y = mx.conv3d(
+        _pad(x, uneven),
+        weight,
+        stride=stride,
+        padding=(d + spare, h, w),
+        dilation=dilation,
     )
+    return y[:, 1:-1] if spare else y
 
 
 def _pad(x: mx.array, sides: Sides) -> mx.array:
@@ -238,35 +255,41 @@ def _pad(x: mx.array, sides: Sides) -> mx.array:
     return mx.pad(x, [(0, 0), *sides, (0, 0)])
 
 
+def one_group(geometry: ConvGeometry) -> ConvGeometry:
+    """The convolution of each group by itself."""
+    return dataclasses.replace(
+        geometry,
+        in_channels=geometry.in_channels // geometry.groups,
+        out_channels=geometry.out_channels // geometry.groups,
+        groups=1,
+    )
+
+
 def by_group(formulation: Formulation) -> Formulation:
     """A formulation of one group, applied to each group of channels in turn."""
 
     def split(array: mx.array, geometry: ConvGeometry) -> Sequence[mx.array]:
         return list(mx.split(array, geometry.groups, axis=-1))
 
-    def one(geometry: ConvGeometry) -> ConvGeometry:
-        return dataclasses.replace(
-            geometry,
-            in_channels=geometry.in_channels // geometry.groups,
-            out_channels=geometry.out_channels // geometry.groups,
-            groups=1,
-        )
-
     def forward(x, weight, bias, geometry):
         g = geometry.groups
         biases = [None] * g if bias is None else mx.split(bias, g)
         parts = zip(split(x, geometry), mx.split(weight, g), biases, strict=True)
-        outputs = [formulation.forward(*part, one(geometry)) for part in parts]
+        outputs = [formulation.forward(*part, one_group(geometry)) for part in parts]
         return mx.concatenate(outputs, axis=-1)
 
     def input_gradient(dy, weight, geometry):
         parts = zip(split(dy, geometry), mx.split(weight, geometry.groups), strict=True)
-        outputs = [formulation.input_gradient(*part, one(geometry)) for part in parts]
+        outputs = [
+            formulation.input_gradient(*part, one_group(geometry)) for part in parts
+        ]
         return mx.concatenate(outputs, axis=-1)
 
     def weight_gradient(x, dy, geometry):
         parts = zip(split(x, geometry), split(dy, geometry), strict=True)
-        outputs = [formulation.weight_gradient(*part, one(geometry)) for part in parts]
+        outputs = [
+            formulation.weight_gradient(*part, one_group(geometry)) for part in parts
+        ]
         return mx.concatenate(outputs)
 
     return Formulation(forward, input_gradient, weight_gradient)
