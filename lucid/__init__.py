@@ -29,6 +29,7 @@ from lucid.creation import (
     zeros_like,
 )
 from lucid.nn.summary import summary
+from lucid.plain import plain_operations
 from lucid.serialization import CheckpointError, load, save
 from mlx.core import (
     bfloat16,
@@ -80,6 +81,7 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "plain_operations",
     "rand",
     "randint",
     "randn",

@@ -60,7 +60,7 @@ def plain(geometry: ConvGeometry) -> Function:
 
 def ours(geometry: ConvGeometry, formulation: Formulation = OPS) -> Function:
     def convolve(x: mx.array, w: mx.array, b: mx.array | None = None) -> mx.array:
-        return bilinear.conv3d(formulation, x, w, b, geometry)
+        return bilinear.conv3d(formulation, x, w, b, geometry, channel_axis=-1)
 
     return convolve
 

@@ -164,7 +164,7 @@ def test_a_call_takes_the_paths_that_the_switch_says(metal, monkeypatch):
     geometry = LAYERS["dense"]
     x, w = mx.zeros((2, 32, 8, 8, 8)), mx.zeros((32, 32, 3, 3, 3))
     convolve.conv3d(x, w, None, geometry)
-    with lucid.metal.disabled():
+    with lucid.plain_operations():
         convolve.conv3d(x, w, None, geometry)
     monkeypatch.setattr(_device, "has_metal", lambda: False)
     convolve.conv3d(x, w, None, geometry)
@@ -190,30 +190,30 @@ def test_lucid_metal_0_turns_the_kernels_off(metal, monkeypatch, value, enabled)
 
 
 def test_disabled_turns_the_kernels_off_for_a_while(metal):
-    with lucid.metal.disabled():
+    with lucid.plain_operations():
         assert not lucid.metal.enabled()
-        with lucid.metal.disabled():
+        with lucid.plain_operations():
             assert not lucid.metal.enabled()
         assert not lucid.metal.enabled()
     assert lucid.metal.enabled()
 
 
 def test_an_exception_within_disabled_turns_the_kernels_on_again(metal):
-    with pytest.raises(KeyError), lucid.metal.disabled():
+    with pytest.raises(KeyError), lucid.plain_operations():
         raise KeyError
     assert lucid.metal.enabled()
 
 
 def test_an_exception_within_the_inner_of_two_leaves_the_outer(metal):
-    with lucid.metal.disabled():
-        with pytest.raises(KeyError), lucid.metal.disabled():
+    with lucid.plain_operations():
+        with pytest.raises(KeyError), lucid.plain_operations():
             raise KeyError
         assert not lucid.metal.enabled()
 
 
 def test_disabled_does_not_override_the_environment(metal, monkeypatch):
     monkeypatch.setenv("LUCID_METAL", "0")
-    with lucid.metal.disabled():
+    with lucid.plain_operations():
         pass
     assert not lucid.metal.enabled()
 

@@ -266,7 +266,7 @@ def test_an_unknown_dtype_is_refused():
 
 
 def test_disabled_kernels_are_explained_as_plain_operations():
-    with lucid.metal.disabled():
+    with lucid.plain_operations():
         text = lucid.metal.explain(geometry_of(1, 1, 8))
     assert "path: columns, because Lucid's kernels are" in text
     assert "columns of shifted slices" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lucid.ops.derivative import with_vjp
+from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
 import pytest
 
@@ -30,7 +30,7 @@ def doubling(seen: list[mx.Stream]) -> Callable[[mx.array], mx.array]:
         seen.append(here())
         return doubling(seen)(cotangent)
 
-    return with_vjp(lambda x: 2 * x, vjp)
+    return with_derivatives(lambda x: 2 * x, vjp)
 
 
 def on(stream: mx.Stream, function: Callable[[], Callable]) -> Callable[..., mx.array]:
@@ -51,7 +51,7 @@ def test_the_derivative_runs_on_the_stream_of_the_function(stream):
     assert gradient.tolist() == [8, 8, 8]
 
 
-def test_without_with_vjp_it_would_run_on_the_default_stream(stream):
+def test_without_with_derivatives_it_would_run_on_the_default_stream(stream):
     seen: list[mx.Stream] = []
 
     def mlxs_own() -> Any:
@@ -83,7 +83,7 @@ def test_the_default_stream_is_put_back_after_an_error(stream):
 
     before = here()
     with pytest.raises(RuntimeError, match="in the derivative"):
-        mx.grad(on(stream, lambda: with_vjp(lambda x: 2 * x, vjp)))(mx.ones(3))
+        mx.grad(on(stream, lambda: with_derivatives(lambda x: 2 * x, vjp)))(mx.ones(3))
     assert here() == before
 
 
@@ -103,20 +103,22 @@ def test_several_arguments_arrive_as_a_sequence_and_one_as_itself():
         seen.append(arguments)
         return cotangent, 3 * cotangent
 
-    product = with_vjp(lambda a, b: a * b, vjp)
+    product = with_derivatives(lambda a, b: a * b, vjp)
     a, b = mx.array(2.0), mx.array(5.0)
     gradients = mx.grad(product, argnums=(0, 1))(a, b)
     assert [g.item() for g in gradients] == [1, 3]
     (arguments,) = seen
     assert [array.item() for array in arguments] == [2, 5]
 
-    one = with_vjp(lambda a: a, lambda a, cotangent: seen.append(a) or cotangent)
+    one = with_derivatives(
+        lambda a: a, lambda a, cotangent: seen.append(a) or cotangent
+    )
     mx.grad(one)(a)
     assert isinstance(seen[-1], mx.array)
 
 
 def test_the_vjp_is_the_derivative_whatever_the_function():
-    wrong = with_vjp(lambda x: x * x, lambda x, cotangent: 7 * cotangent)
+    wrong = with_derivatives(lambda x: x * x, lambda x, cotangent: 7 * cotangent)
     value, gradient = mx.value_and_grad(wrong)(mx.array(3.0))
     assert (value.item(), gradient.item()) == (9, 7)
     compiled = mx.compile(mx.grad(wrong))

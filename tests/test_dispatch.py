@@ -1,31 +1,131 @@
 """Which formulation computes which geometry."""
 
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import lucid
 from lucid import dispatch
+from lucid.geometry import ConvGeometry
 import lucid.nn.functional as F
 import mlx.core as mx
 import pytest
 
+from tests.oracle.direct import triple
 
-@pytest.mark.parametrize(
-    ("weight_shape", "options", "native"),
-    [
-        ((4, 16, 3, 3, 3), {}, True),
-        ((4, 16, 1, 1, 3), {"padding_mode": "circular", "padding": (0, 0, 1)}, True),
-        ((4, 15, 3, 3, 3), {}, False),
-        ((4, 16, 1, 1, 1), {}, False),
-        ((4, 16, 3, 3, 3), {"stride": (1, 1, 2)}, False),
-        ((4, 16, 3, 3, 3), {"dilation": (1, 2, 1)}, False),
-        ((4, 8, 3, 3, 3), {"groups": 2}, False),
-    ],
-)
-def test_the_choice_on_the_cpu(monkeypatch, weight_shape, options, native):
-    chosen = []
-    for name in ("conv3d_native", "conv3d_columns"):
-        monkeypatch.setattr(
-            dispatch, name, lambda x, *_, name=name: chosen.append(name) or x
-        )
-    channels = weight_shape[1] * options.get("groups", 1)
-    weight = mx.zeros(weight_shape)
-    F.conv3d(mx.zeros((1, channels, 5, 5, 5)), weight, **options)
-    F.conv3d(mx.zeros((0, channels, 5, 5, 5)), weight, **options)
-    assert chosen == ["conv3d_native" if native else "conv3d_columns", "conv3d_columns"]
+
+def geometry_of(
+    c: int, o: int, groups: int = 1, size: Any = 24, kernel: Any = 3, **changes: Any
+) -> ConvGeometry:
+    fields = {
+        "batch": 1,
+        "in_channels": c,
+        "out_channels": o,
+        "input_size": triple(size),
+        "kernel_size": triple(kernel),
+        "stride": (1, 1, 1),
+        "padding": ((1, 1),) * 3,
+        "dilation": (1, 1, 1),
+        "groups": groups,
+        "padding_mode": "zeros",
+    }
+    return ConvGeometry(**{**fields, **changes})
+
+
+NONE = ((0, 0),) * 3
+CHOICES = [
+    ("gathered", geometry_of(4, 8, size=8)),
+    ("gathered", geometry_of(16, 16, size=4)),
+    ("gathered", geometry_of(8, 8, 8, size=6)),
+    ("columns", geometry_of(4, 8, size=12)),
+    ("columns", geometry_of(15, 16)),
+    ("native", geometry_of(16, 16)),
+    ("native", geometry_of(16, 16, padding_mode="circular")),
+    ("columns", geometry_of(16, 16, stride=(1, 1, 2))),
+    ("columns", geometry_of(16, 16, dilation=(1, 2, 1))),
+    ("columns", geometry_of(16, 16, groups=2)),
+    ("columns", geometry_of(16, 16, kernel=1, padding=NONE)),
+    ("columns", geometry_of(16, 16, size=4, kernel=1, padding=NONE)),
+    ("grid", geometry_of(16, 16, 16)),
+    ("grid", geometry_of(16, 64, 16)),
+    ("columns", geometry_of(16, 80, 16)),
+    ("columns", geometry_of(16, 16, 16, size=12)),
+    (
+        "grid",
+        geometry_of(16, 32, 16, size=32, stride=(2, 2, 2), padding_mode="reflect"),
+    ),
+    ("columns", geometry_of(1, 16)),
+    ("winograd", geometry_of(32, 32, size=32)),
+    ("winograd", geometry_of(32, 32, size=32, padding_mode="replicate")),
+    (
+        "winograd",
+        geometry_of(
+            64, 32, size=32, kernel=(3, 1, 5), padding=((1, 1), (0, 0), (2, 2))
+        ),
+    ),
+    ("native", geometry_of(32, 32, size=31, kernel=(3, 1, 3))),
+    ("native", geometry_of(32, 32, size=32, kernel=(2, 3, 3))),
+    ("native", geometry_of(32, 32, size=32, padding=((3, 0), (1, 1), (1, 1)))),
+    ("native", geometry_of(128, 32, size=(2, 64, 64))),
+    ("winograd", geometry_of(128, 32, size=(3, 64, 64))),
+    ("native", geometry_of(128, 32, size=(5, 64, 64))),
+    ("winograd", geometry_of(128, 32, size=(6, 64, 64))),
+    ("columns", geometry_of(32, 32, batch=0)),
+]
+
+
+@pytest.mark.parametrize(("name", "geometry"), CHOICES)
+def test_the_choice_on_the_cpu(name, geometry):
+    assert dispatch.choose_on_cpu(geometry) == name
+
+
+@pytest.mark.parametrize(("name", "geometry"), CHOICES)
+def test_plain_operations_take_no_derivative_of_lucids(name, geometry):
+    with lucid.plain_operations():
+        plain = dispatch.choose_on_cpu(geometry)
+    assert plain in ("columns", "gathered", "native")
+    if name not in ("grid", "winograd"):
+        assert plain == name
+    assert dispatch.choose_on_cpu(geometry) == name
+
+
+def test_plain_operations_end_with_an_exception_too():
+    depthwise = geometry_of(16, 16, 16)
+    with pytest.raises(KeyError), lucid.plain_operations():
+        raise KeyError
+    assert dispatch.choose_on_cpu(depthwise) == "grid"
+
+
+def test_a_call_takes_the_formulation_that_was_chosen(monkeypatch):
+    x, w = mx.zeros((1, 4, 8, 8, 8)), mx.zeros((4, 4, 3, 3, 3))
+    want = F.conv3d(x, w)
+    for name in ("columns", "gathered", "native", "grid", "winograd"):
+        spy = mock.Mock(side_effect=dispatch._CPU[name])
+        monkeypatch.setattr(dispatch, "choose_on_cpu", lambda _, name=name: name)
+        monkeypatch.setitem(dispatch._CPU, name, spy)
+        assert mx.array_equal(F.conv3d(x, w), want)
+        spy.assert_called_once()
+
+
+@pytest.mark.parametrize("groups", [16, 1])
+def test_what_mlx_refuses_works_with_plain_operations(monkeypatch, tmp_path, groups):
+    monkeypatch.setattr(dispatch, "LARGE", 0)
+    monkeypatch.setattr(dispatch, "SMALL", 0)
+    monkeypatch.setattr(dispatch, "MEDIUM", 0)
+    x, w = (
+        mx.random.uniform(shape=(1, 16, 6, 5, 6)),
+        mx.ones((16, 16 // groups, 3, 3, 3)),
+    )
+    mx.eval(x, w)
+    file = str(tmp_path / "conv.mlxfn")
+
+    def conv(x: mx.array) -> mx.array:
+        return F.conv3d(x, w, groups=groups)
+
+    with pytest.raises(ValueError, match="CustomTransforms"):
+        mx.export_function(file, conv, x)
+    with lucid.plain_operations():
+        mx.export_function(file, conv, x)
+    (got,) = mx.import_function(file)(x)
+    assert mx.allclose(got, conv(x), rtol=1e-5)

@@ -3,7 +3,7 @@
 `python -m lucid.metal` compares every kernel with its twin made of MLX operations.
 """
 
-from lucid.metal.choice import choose, disabled, enabled
+from lucid.metal.choice import choose, enabled
 from lucid.metal.costs import explain
 
-__all__ = ["choose", "disabled", "enabled", "explain"]
+__all__ = ["choose", "enabled", "explain"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import contextlib
 import os
 from typing import NamedTuple
 
 from lucid import _device
 from lucid.geometry import ConvGeometry
 from lucid.ops.native import matrix_channels
+from lucid.plain import is_plain
 
 # How many times the products MLX's padding of channels may cost before Lucid's kernels
 # win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18 vectors
@@ -17,8 +16,6 @@ from lucid.ops.native import matrix_channels
 # bytes a cycle and core: a third of the peak, so that 2 would be even. The margin is
 # for what is not known: these are estimates, nobody has timed either on a Mac.
 WASTE = 3
-
-_disabled = False
 
 
 class Choice(NamedTuple):
@@ -68,28 +65,5 @@ def enabled() -> bool:
 
 
 def switched_off() -> bool:
-    """By `LUCID_METAL=0` or by `disabled`."""
-    return _disabled or os.environ.get("LUCID_METAL") == "0"
-
-
-@contextlib.contextmanager
-def disabled() -> Iterator[None]:
-    """Compute with plain MLX operations and their own derivatives.
-
-    `LUCID_METAL=0` in the environment does so for a whole process. For what MLX cannot
-    do with custom kernels or custom derivatives: `mx.vmap`, `mx.jvp`,
-    `mx.compile(shapeless=True)`, `mx.export_function`.
-
-    Example:
-        >>> import lucid, lucid.metal, lucid.nn as nn, mlx.core as mx
-        >>> conv = nn.Conv3d(4, 4, 3, groups=4)
-        >>> with lucid.metal.disabled():
-        ...     mx.vmap(conv)(lucid.ones(2, 1, 4, 5, 5, 5)).shape
-        (2, 1, 4, 3, 3, 3)
-    """
-    global _disabled
-    before, _disabled = _disabled, True
-    try:
-        yield
-    finally:
-        _disabled = before
+    """By `LUCID_METAL=0`, or inside `lucid.plain_operations`."""
+    return is_plain() or os.environ.get("LUCID_METAL") == "0"

@@ -36,7 +36,9 @@ def conv3d(
         if path != "kernels" and geometry.padding_mode != "zeros":
             x = padding_kernels.pad(x, geometry.padding, geometry.padding_mode)
             geometry = geometry.without_padding
-        y = bilinear.conv3d(FORMULATIONS[path], x, weight, bias, geometry)
+        y = bilinear.conv3d(
+            FORMULATIONS[path], x, weight, bias, geometry, channel_axis=-1
+        )
     return y.transpose(0, 4, 1, 2, 3)
 
 

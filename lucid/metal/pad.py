@@ -5,7 +5,7 @@ from __future__ import annotations
 from lucid.geometry import PADDING_MODES, Padding
 from lucid.metal import launch
 from lucid.ops import padding
-from lucid.ops.derivative import with_vjp
+from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
 
 
@@ -18,7 +18,10 @@ def pad(x: mx.array, sides: Padding, mode: str) -> mx.array:
     def vjp(_: mx.array, cotangent: mx.array) -> mx.array:
         return pad_adjoint(cotangent, sides, mode)
 
-    return with_vjp(lambda x: pad_kernel(x, sides, mode), vjp)(x)
+    def jvp(_: mx.array, tangent: mx.array) -> mx.array:
+        return pad(tangent, sides, mode)
+
+    return with_derivatives(lambda x: pad_kernel(x, sides, mode), vjp, jvp)(x)
 
 
 def pad_adjoint(dy: mx.array, sides: Padding, mode: str) -> mx.array:
@@ -27,7 +30,12 @@ def pad_adjoint(dy: mx.array, sides: Padding, mode: str) -> mx.array:
     def vjp(_: mx.array, cotangent: mx.array) -> mx.array:
         return pad(cotangent, sides, mode)
 
-    return with_vjp(lambda dy: pad_adjoint_kernel(dy, sides, mode), vjp)(dy)
+    def jvp(_: mx.array, tangent: mx.array) -> mx.array:
+        return pad_adjoint(tangent, sides, mode)
+
+    return with_derivatives(lambda dy: pad_adjoint_kernel(dy, sides, mode), vjp, jvp)(
+        dy
+    )
 
 
 def pad_kernel(x: mx.array, sides: Padding, mode: str) -> mx.array:

@@ -8,14 +8,16 @@ from typing import Any
 import mlx.core as mx
 
 
-def with_vjp(
-    function: Callable[..., mx.array], vjp: Callable[[Any, mx.array], Any]
+def with_derivatives(
+    function: Callable[..., mx.array],
+    vjp: Callable[[Any, mx.array], Any],
+    jvp: Callable[[Any, Any], mx.array] | None = None,
 ) -> Callable[..., mx.array]:
-    """`function`, whose derivative is `vjp(arguments, cotangent)`.
+    """`function` with `vjp(arguments, cotangent)` and `jvp(arguments, tangents)`.
 
-    The derivative runs where the function does: MLX would take the stream that is the
-    default when the derivative is asked for. `arguments` is a sequence, or the array
-    itself if it is the only one.
+    Derivatives run where the function does: MLX would take the stream that is the
+    default when they are asked for. `arguments` and `tangents` are sequences, or the
+    array itself if it is the only one; an argument that is constant has None.
     """
     stream = mx.default_stream(mx.default_device())
     custom: Any = mx.custom_function(function)
@@ -24,5 +26,12 @@ def with_vjp(
     def on_stream(arguments: Any, cotangent: mx.array, _: Any) -> Any:
         with mx.stream(stream):
             return vjp(arguments, cotangent)
+
+    if jvp is not None:
+
+        @custom.jvp
+        def tangent_on_stream(arguments: Any, tangents: Any) -> mx.array:
+            with mx.stream(stream):
+                return jvp(arguments, tangents)
 
     return custom
