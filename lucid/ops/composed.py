@@ -14,9 +14,9 @@ from lucid.geometry import ConvGeometry
 from lucid.ops.padding import pad
 import mlx.core as mx
 
-# The largest block of stacked columns. Measured on the shapes of the benchmark: blocks
-# of a whole kernel plane win until they outgrow the caches, and lose above.
-COLUMNS_BYTES = 64 * 2**20
+# The largest block of stacked columns. Measured on the shapes of the benchmark: the
+# fewer blocks the better, up to what the C allocator maps anew each time it is asked.
+COLUMNS_BYTES = 32 * 2**20
 
 
 def in_float32(
@@ -105,7 +105,7 @@ def _accumulated_axes(geometry: ConvGeometry) -> int:
     """How many leading kernel axes to accumulate over, for a block within the cap."""
     voxels = geometry.batch * geometry.in_channels * math.prod(geometry.output_size)
     kernel = geometry.kernel_size
-    for lead in (1, 2):
+    for lead in (0, 1, 2):
         if 4 * voxels * math.prod(kernel[lead:]) <= COLUMNS_BYTES:
             return lead
     return 3
