@@ -100,7 +100,9 @@ def triple(name: str, value: Any, minimum: int) -> tuple[int, int, int]:
         TypeError: if `value` is neither an int nor a sequence of ints.
         ValueError: if it has not three entries, or one is below `minimum`.
     """
-    if isinstance(value, tuple | list):
+    if type(value) is tuple and list(map(type, value)) == [int, int, int]:
+        d, h, w = value  # as layers hold them: called for every convolution
+    elif isinstance(value, tuple | list):
         if len(value) != 3:
             raise ValueError(f"`{name}` (={value!r}) must be an int or three ints.")
         d, h, w = (integer(name, entry) for entry in value)
