@@ -124,6 +124,9 @@ SMALL = {
     ),
 }
 
+# A volume whose K slices would take 3.6 GB.
+LARGE = {"volume-128": Case((1, 16, 128, 128, 128), (16, 16, 3, 3, 3), {"padding": 1})}
+
 _VOLUME, _KERNEL = (1, 16, 16, 32, 32), (16, 16, 3, 3, 3)
 MODES = {
     f"mode-{mode}": Case(_VOLUME, _KERNEL, {"padding": 1, "padding_mode": mode})
@@ -146,6 +149,7 @@ SETS = {
     "unet": UNET,
     "video": VIDEO,
     "small": SMALL,
+    "large": LARGE,
     "modes": MODES,
     "bfloat16": BFLOAT16,
 }

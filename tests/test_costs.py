@@ -6,12 +6,10 @@ import itertools
 import math
 
 from lucid.geometry import ConvGeometry
-import lucid.metal
 from lucid.metal import launch
 from lucid.metal.choice import choose
 from lucid.metal.conv import KERNELS
 from lucid.metal.costs import PASSES, REASONS, Cost, costs
-import lucid.nn as nn
 from lucid.ops import native
 import mlx.core as mx
 import pytest
@@ -184,161 +182,6 @@ def test_half_types_move_and_hold_about_half(path):
 def test_what_is_held_is_the_sum_of_the_temporaries():
     assert Cost(1, 2, {"a": 3, "b": 4}).held == 7
     assert Cost(1, 2, {}).held == 0
-
-
-EXAMPLE = (1, 32, 64, 64, 64)
-
-
-def test_a_layer_is_explained_in_numbers():
-    layer = nn.Conv3d(32, 32, 3, padding=1, groups=32, padding_mode="reflect")
-    lines = lucid.metal.explain(layer, EXAMPLE).splitlines()
-    assert lines[0] == f"{EXAMPLE} -> {EXAMPLE}, float32"
-    assert lines[1].startswith("path: kernels, because ")
-    # 2 * 64**3 outputs * 32 channels * 27 taps; two arrays of 33.6 MB
-    assert lines[2].startswith("forward:         0.453 GFLOP, 67.1 MB moved, ")
-    assert lines[3].strip() == "0.00346 MB: the weight in another layout"
-    passes = [line.split(":")[0] for line in lines[2:] if not line.startswith(" ")]
-    assert passes == list(PASSES)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"padding": 1},
-        {"padding": "same"},
-        {"padding": "valid", "stride": 2},
-        {"padding": (1, 0, 2), "dilation": (1, 2, 1), "groups": 4},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("mode", ["zeros", "circular"])
-def test_lazy_and_eager_layers_and_their_geometry_are_explained_alike(options, mode):
-    options = {**options, "padding_mode": mode}
-    lazy, eager = nn.LazyConv3d(8, 3, **options), nn.Conv3d(4, 8, 3, **options)
-    shape = (2, 4, 8, 9, 10)
-    text = lucid.metal.explain(eager, shape)
-    assert lucid.metal.explain(lazy, shape) == text
-    assert lazy.has_uninitialized_params()
-    assert f"-> {eager(mx.zeros(shape)).shape}, float32" in text
-
-
-def test_a_geometry_is_explained_without_a_shape():
-    geometry = geometry_of(1, 1, 8)
-    layer = nn.Conv3d(8, 8, 3, padding=1, groups=8)
-    expected = lucid.metal.explain(layer, (1, 8, 16, 16, 16))
-    assert lucid.metal.explain(geometry) == expected
-
-
-@pytest.mark.parametrize("dtype", ["float16", mx.float16], ids=str)
-def test_a_dtype_may_be_named(dtype):
-    text = lucid.metal.explain(geometry_of(1, 1, 8), dtype=dtype)
-    assert text.splitlines()[0].endswith(", float16")
-    assert "0.262 MB moved" not in lucid.metal.explain(geometry_of(1, 1, 8))
-
-
-def test_a_layer_needs_a_shape():
-    with pytest.raises(TypeError, match="`input_shape`"):
-        lucid.metal.explain(nn.Conv3d(4, 4, 3))
-
-
-@pytest.mark.parametrize("shape", [(4, 8, 8, 8), (4,), (), (1, 1, 4, 8, 8, 8)], ids=str)
-def test_a_shape_of_another_rank_is_refused(shape):
-    with pytest.raises(ValueError, match=r"`input_shape`.*\(N, C, D, H, W\)"):
-        lucid.metal.explain(nn.Conv3d(4, 4, 3), shape)
-
-
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((1, 4, 2, 8, 8), "`kernel_size`"),
-        ((1, 3, 8, 8, 8), "`groups`"),
-        ((1, 0, 8, 8, 8), "channel"),
-    ],
-)
-def test_a_shape_that_the_layer_cannot_take_is_refused_in_its_words(shape, words):
-    with pytest.raises(ValueError, match=words):
-        lucid.metal.explain(nn.LazyConv3d(4, 3, groups=2), shape)
-
-
-def test_an_unknown_dtype_is_refused():
-    with pytest.raises(TypeError, match="`dtype`"):
-        lucid.metal.explain(geometry_of(4, 4), dtype="float8")
-
-
-def test_disabled_kernels_are_explained_as_plain_operations():
-    with lucid.plain_operations():
-        text = lucid.metal.explain(geometry_of(1, 1, 8))
-    assert "path: columns, because Lucid's kernels are" in text
-    assert "columns of shifted slices" in text
-
-
-EXPLAINED = [
-    "channels by 16, read",
-    "channels by 16, written",
-    "dy on its grid",
-    "dy, padded for each phase",
-    "phases of the stride, interleaved",
-    "planes of Winograd",
-    "slices and joins of the groups",
-    "sums of the splits, in float32",
-]
-
-
-@pytest.mark.parametrize("what", EXPLAINED)
-def test_what_outgrows_twice_the_input_is_explained(what):
-    """By itself or with others, in volumes of 16 voxels a side or more."""
-    seen = 0
-    for geometry in TABLE:
-        x, *_ = arrays(geometry, mx.float32)
-        _, found = chosen(geometry, mx.float32)
-        text = lucid.metal.explain(geometry)
-        for cost in found:
-            if what in cost.temporaries and cost.held > 2 * x:
-                seen += 1
-                line = f"  {cost.temporaries[what] / 1e6:.3g} MB: {what} ("
-                assert line in text, geometry
-    assert seen
-
-
-def test_nothing_else_outgrows_twice_the_input():
-    large = set()
-    for geometry in TABLE:
-        x, *_ = arrays(geometry, mx.float32)
-        for cost in chosen(geometry, mx.float32)[1]:
-            large |= {what for what, held in cost.temporaries.items() if held > 2 * x}
-    assert large <= set(EXPLAINED)
-
-
-def test_an_empty_batch_is_explained():
-    text = lucid.metal.explain(nn.Conv3d(4, 4, 3), (0, 4, 8, 8, 8))
-    assert "path: columns, because an empty batch" in text
-
-
-def test_a_layers_dtype_is_taken():
-    layer = nn.Conv3d(4, 4, 3, groups=4, dtype="float16")
-    text = lucid.metal.explain(layer, (1, 4, 8, 8, 8))
-    assert text.splitlines()[0].endswith(", float16")
-
-
-def test_a_shape_of_other_channels_is_refused():
-    with pytest.raises(ValueError, match="6 channels"):
-        lucid.metal.explain(nn.Conv3d(4, 8, 3), (1, 6, 8, 8, 8))
-
-
-@pytest.mark.parametrize("what", [object(), mx.zeros(3), "conv", nn.ReLU()], ids=repr)
-def test_what_is_no_convolution_is_refused(what):
-    with pytest.raises(TypeError, match="no Conv3d"):
-        lucid.metal.explain(what, (1, 4, 8, 8, 8))
-
-
-def test_a_geometry_has_a_shape_of_its_own():
-    with pytest.raises(TypeError, match="`input_shape`"):
-        lucid.metal.explain(geometry_of(4, 4), (1, 4, 8, 8, 8))
-
-
-def test_a_dtype_that_no_layer_has_is_refused():
-    with pytest.raises(TypeError, match=r"`dtype` .*int32"):
-        lucid.metal.explain(geometry_of(4, 4), dtype="int32")
 
 
 def test_every_temporary_has_a_reason():

@@ -5,18 +5,19 @@ x (Lavin and Gray, 2016, section 4.3; interpolation points 0, 1, -1, 2, -2). Hei
 width are taps on a flat grid, as in `lucid.ops.grid`. One axis alone is transformed:
 the error stays within that of the direct sum, where two axes would leave it.
 
-Arrays are channels-first and float32, padding is with zeros, stride and dilation are
-one along the depth and one elsewhere, the kernel is three deep.
+x and dy are channels-first and float32; inside, voxels are rows and channels columns,
+which is the faster way around for the BLAS, and outputs are views of that. Padding is
+with zeros, stride, dilation and groups are one, the kernel is three deep.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import itertools
 from typing import NamedTuple
 
-from lucid.geometry import ConvGeometry
+from lucid.geometry import ConvGeometry, Triple
 from lucid.ops.bilinear import Formulation
-from lucid.ops.grid import accumulate, by_group, products
 import mlx.core as mx
 
 _G = (
@@ -30,19 +31,15 @@ _G = (
 
 
 class _Tiles(NamedTuple):
-    """A volume's planes in tiles of four, on a grid of rows and columns."""
+    """A volume's planes in tiles of four, each on a grid of rows and columns."""
 
     depth: int  # tiles along it
     height: int
     width: int
-    taps: list[int]  # offsets of the kernel's rows and columns
-
-    @property
-    def voxels(self) -> int:
-        return self.depth * self.height * self.width
+    taps: list[int]  # offsets of the kernel's rows and columns, in voxels
 
 
-def _tiles(outputs: tuple[int, ...], kernel: tuple[int, ...]) -> _Tiles:
+def _tiles(outputs: Triple, kernel: tuple[int, ...]) -> _Tiles:
     d, h, w = outputs
     height, width = h + kernel[1] - 1, w + kernel[2] - 1
     taps = [
@@ -56,36 +53,35 @@ def forward(
 ) -> mx.array:
     """The convolution."""
     before = [side[0] for side in geometry.padding]
-    return _correlate(x, weight, bias, before, geometry.output_size, geometry.groups)
+    return _correlate(x, weight, bias, before, geometry.output_size)
 
 
 def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
     """The correlation of dy with the kernel turned around."""
-    g = geometry.groups
-    o, per_group, *kernel = weight.shape
-    turned = weight[:, :, ::-1, ::-1, ::-1].reshape(g, o // g, per_group, *kernel)
-    turned = turned.swapaxes(1, 2).reshape(g * per_group, o // g, *kernel)
-    before = [k - 1 - side[0] for k, side in zip(kernel, geometry.padding, strict=True)]
-    return _correlate(dy, turned, None, before, geometry.input_size, g)
+    turned = weight[:, :, ::-1, ::-1, ::-1].swapaxes(0, 1)
+    before = [
+        k - 1 - side[0]
+        for k, side in zip(geometry.kernel_size, geometry.padding, strict=True)
+    ]
+    return _correlate(dy, turned, None, before, geometry.input_size)
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """G^T [sum of (A dy) * (B^T x)], tap by tap of rows and columns."""
     tiles = _tiles(geometry.output_size, geometry.kernel_size)
-    g, n = geometry.groups, geometry.batch
-    c, o = geometry.in_channels, geometry.out_channels
     before = [side[0] for side in geometry.padding]
-    inputs = _transform_inputs(x, before, tiles)
-    outputs = _transform_gradients(dy, tiles)
-    shape = (n, g, c // g, tiles.voxels)
     found = []
-    for planes, gradients in zip(inputs, outputs, strict=True):
-        rows = gradients.reshape(n, g, o // g, tiles.voxels)
-        taps = products(rows, [(planes, offset) for offset in tiles.taps], shape)
-        found.append(mx.stack(taps, axis=-1))  # (g, O/g, C/g, KH * KW)
-    transformed = mx.stack(found)
-    dw = mx.array(_G).T @ transformed.reshape(6, -1)
-    dw = dw.reshape(3, o, c // g, *geometry.kernel_size[1:])
+    for rows, gradients in zip(
+        _transform_inputs(x, before, tiles),
+        _transform_gradients(dy, tiles),
+        strict=True,
+    ):
+        count = gradients.shape[0]
+        taps = [gradients.T @ rows[tap : tap + count] for tap in tiles.taps]
+        found.append(mx.stack(taps, axis=-1))  # (O, C, KH * KW)
+    dw = mx.array(_G).T @ mx.stack(found).reshape(6, -1)
+    o, c = geometry.out_channels, geometry.in_channels
+    dw = dw.reshape(3, o, c, *geometry.kernel_size[1:])
     return dw.transpose(1, 2, 0, 3, 4)
 
 
@@ -93,44 +89,46 @@ def _correlate(
     x: mx.array,
     weight: mx.array,
     bias: mx.array | None,
-    before: list[int],
-    outputs: tuple[int, int, int],
-    groups: int,
+    before: Sequence[int],
+    outputs: Triple,
 ) -> mx.array:
     """Outputs of x, which begins `before` voxels after the first tap of the first."""
-    n, c = x.shape[:2]
-    o, per_group, *kernel = weight.shape
+    o, c, *kernel = weight.shape
     tiles = _tiles(outputs, tuple(kernel))
-    # (6, KH * KW, O, C/g)
-    matrices = (mx.array(_G) @ weight.transpose(2, 3, 4, 0, 1).reshape(3, -1)).reshape(
-        6, -1, o, per_group
-    )
-    shape = (n, groups, c // groups, tiles.voxels)
-    sums = []
-    for planes, kernels in zip(
-        _transform_inputs(x, before, tiles), matrices, strict=True
-    ):
-        runs = [(planes, offset) for offset in tiles.taps]
-        sums.append(accumulate(runs, [by_group(k, groups) for k in kernels], shape))
-    d, h, w = outputs
-    size = (n, o, tiles.depth, tiles.height, tiles.width)
+    matrices = mx.array(_G) @ weight.transpose(2, 3, 4, 1, 0).reshape(3, -1)
+    matrices = matrices.reshape(6, -1, c, o)  # (6, KH * KW, C, O)
+    sums = [
+        _accumulate(rows, taps, tiles)
+        for rows, taps in zip(
+            _transform_inputs(x, before, tiles), matrices, strict=True
+        )
+    ]
     if bias is not None:
         # Every output plane is the second sum and others: the bias goes there once.
-        sums[1] = sums[1] + bias.reshape(groups, -1, 1)
-    planes = [p.reshape(size)[..., :h, :w] for p in _transform_outputs(sums)]
-    y = mx.stack(planes, axis=3).reshape(n, o, 4 * tiles.depth, h, w)
-    return y[:, :, :d]
+        sums[1] = sums[1] + bias
+    d, h, w = outputs
+    size = (-1, tiles.depth, tiles.height, tiles.width, o)
+    planes = [p.reshape(size)[:, :, :h, :w] for p in _transform_outputs(sums)]
+    y = mx.stack(planes, axis=2).flatten(1, 2)[:, :d]  # (N, OD, OH, OW, O)
+    return y.transpose(0, 4, 1, 2, 3)
 
 
-def _transform_inputs(x: mx.array, before: list[int], tiles: _Tiles) -> list[mx.array]:
-    """B^T x: six flat arrays of (N, C, tile, H, W), with room for the last tap."""
-    n, c, *size = x.shape
-    depth = 4 * tiles.depth + 2
-    full = (depth, tiles.height, tiles.width)
-    sides = [(b, f - b - s) for b, f, s in zip(before, full, size, strict=True)]
-    # A channel more than there are leaves room for the last run.
-    padded = mx.pad(x.reshape(n * c, *size), [(0, 1), *sides])
-    padded = padded.reshape(n * c + 1, depth, -1)
+def _accumulate(rows: mx.array, matrices: mx.array, tiles: _Tiles) -> mx.array:
+    """The sum over the taps of the rows from each on, times the tap's matrix."""
+    count = rows.shape[0] - tiles.taps[-1]
+    total = rows[:count] @ matrices[0]
+    for i, tap in enumerate(tiles.taps[1:], start=1):
+        total = mx.addmm(total, rows[tap : tap + count], matrices[i])
+    return total
+
+
+def _transform_inputs(
+    x: mx.array, before: Sequence[int], tiles: _Tiles
+) -> list[mx.array]:
+    """B^T x: six arrays of a row for each voxel of each tile, and for the last tap."""
+    full = (4 * tiles.depth + 2, tiles.height, tiles.width)
+    sides = [(b, f - b - s) for b, f, s in zip(before, full, x.shape[2:], strict=True)]
+    padded = mx.pad(x.transpose(0, 2, 3, 4, 1), [(0, 0), *sides, (0, 0)])
     q = [padded[:, i : i + 4 * tiles.depth - 3 : 4] for i in range(6)]
     even, odd = q[4] - 4 * q[2], q[3] - 4 * q[1]
     near, far = q[4] - q[2], 2 * (q[3] - q[1])
@@ -142,7 +140,10 @@ def _transform_inputs(x: mx.array, before: list[int], tiles: _Tiles) -> list[mx.
         near - far,
         4 * q[1] - 5 * q[3] + q[5],
     ]
-    return [plane.flatten() for plane in planes]
+    return [
+        mx.pad(plane.reshape(-1, x.shape[1]), [(0, tiles.taps[-1]), (0, 0)])
+        for plane in planes
+    ]
 
 
 def _transform_outputs(m: list[mx.array]) -> list[mx.array]:
@@ -158,15 +159,15 @@ def _transform_outputs(m: list[mx.array]) -> list[mx.array]:
 
 
 def _transform_gradients(dy: mx.array, tiles: _Tiles) -> list[mx.array]:
-    """A dy: six arrays (N * O, tile, H * W)."""
-    n, o, d, h, w = dy.shape
+    """A dy: six arrays of a row for each voxel of each tile."""
     full = (4 * tiles.depth, tiles.height, tiles.width)
-    sides = [(0, f - s) for f, s in zip(full, (d, h, w), strict=True)]
-    padded = mx.pad(dy.reshape(n * o, d, h, w), [(0, 0), *sides])
-    q = [padded.reshape(n * o, full[0], -1)[:, i::4] for i in range(4)]
+    sides = [(0, f - s) for f, s in zip(full, dy.shape[2:], strict=True)]
+    padded = mx.pad(dy.transpose(0, 2, 3, 4, 1), [(0, 0), *sides, (0, 0)])
+    q = [padded[:, i::4] for i in range(4)]
     even, odd = q[0] + q[2], q[1] + q[3]
     far, near = q[0] + 4 * q[2], 2 * q[1] + 8 * q[3]
-    return [q[0], even + odd, even - odd, far + near, far - near, q[3]]
+    planes = [q[0], even + odd, even - odd, far + near, far - near, q[3]]
+    return [plane.reshape(-1, dy.shape[1]) for plane in planes]
 
 
 WINOGRAD = Formulation(forward, input_gradient, weight_gradient)
