@@ -35,7 +35,7 @@ def weights() -> tuple[mx.array, mx.array]:
 
 
 def convolved(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
-    return bilinear.conv3d(conv.KERNELS, x, w, b, geometry())
+    return bilinear.conv3d(conv.KERNELS, x, w, b, geometry(), channel_axis=-1)
 
 
 def convolved_sum(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
