@@ -199,12 +199,14 @@ MUTANTS = [
     ("conv_forward", "chunk < KW; chunk += KB", "chunk < KB; chunk += KB"),
     ("conv_forward", "o / (O / (C / CG)) * CG", "o * CG"),
     ("conv_forward", "c < CG; c += LANES", "c < CG; c += 1"),
+    ("conv_forward", "s * STEP", "s"),
+    ("conv_weight_gradient", "s * STEP", "s"),
     ("conv_input_gradient", "ow < 0 || ow >= OW", "ow < 0"),
     ("conv_input_gradient", "(t - k * DW) % SW == 0", "true"),
     ("conv_input_gradient", "SHARED ? KW : 0", "SHARED ? 2 * KW : 0"),
     ("conv_input_gradient", "(before[2] / TW + strip) * TW", "strip * TW"),
     ("conv_input_gradient", "i >= 0 && i < W", "i < W"),
-    ("conv_weight_gradient", "ow + t < OW ? outputs", "true ? outputs"),
+    ("conv_weight_gradient", "if (ow + t < OW) {", "{"),
     ("conv_weight_gradient", "metal::min(rows, (split", "metal::max(rows, (split"),
     ("conv_weight_gradient", "row < stop; row++", "row < stop - 1; row++"),
     ("conv_weight_gradient", "lane * LANES + j;", "lane + j;"),
@@ -227,7 +229,7 @@ def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
 
 def check_the_cases_of_planted_bugs():
     for tile, mode, spatial in itertools.product(
-        ("depthwise", "4 and 4"), MODES, [SPATIAL[i] for i in (1, 8, 5, 7)]
+        ("depthwise", "4 and 4"), MODES, [SPATIAL[i] for i in (1, 6, 8, 5, 7)]
     ):
         case = case_of(tile, mode, spatial)
         check_kernels(case, mx.float32, np.random.default_rng(0))

@@ -33,8 +33,7 @@ def forward_kernel(
     n, o = geometry.batch, geometry.out_channels
     od, oh, ow = geometry.output_size
     tile = _output_tile(geometry)
-    sw, dw, kw = _along_w(geometry)
-    taps = kw if _reach(STRIP, sw, kw, dw) <= HELD else 1
+    chunk = _chunk(geometry)
     return launch.launch(
         "conv_forward",
         inputs={
@@ -43,7 +42,7 @@ def forward_kernel(
             "b": mx.zeros(o, x.dtype) if bias is None else bias,
             **_sizes(geometry, *geometry.output_size),
         },
-        template={**_constants(x, geometry), **tile, "KB": taps, "TW": STRIP},
+        template={**_constants(x, geometry), **tile, **chunk, "TW": STRIP},
         grid=(-(-ow // STRIP) * o // tile["VEC"], oh, n * od),
         shape=(n, od, oh, ow, o),
         dtype=x.dtype,
@@ -57,9 +56,10 @@ def input_gradient_kernel(
     n, c = geometry.batch, geometry.in_channels
     d, h, w = geometry.input_size
     sw, dw, kw = _along_w(geometry)
-    # A strip starts at a multiple of the stride among the padded positions.
+    # A shared strip starts at a multiple of the stride among the padded positions.
     width = sw * max(1, STRIP // sw)
-    reach = (width - 1) // sw + (kw - 1) * dw // sw + 1
+    shared = max(width, (width - 1) // sw + (kw - 1) * dw // sw + 1) <= HELD
+    width = width if shared else STRIP
     before = geometry.padding[2][0]
     strips = (before + w - 1) // width - before // width + 1
     tile = _input_tile(geometry)
@@ -74,7 +74,7 @@ def input_gradient_kernel(
             **_constants(dy, geometry),
             **tile,
             "TW": width,
-            "SHARED": reach <= HELD,
+            "SHARED": shared,
         },
         grid=(strips * c // tile["VEC"], h, n * d),
         shape=(n, d, h, w, c),
@@ -100,7 +100,7 @@ def weight_gradient_kernel(
         template={
             **_constants(x, geometry),
             **work.tile,
-            "KB": work.taps,
+            **_chunk(geometry),
             "TW": STRIP,
         },
         grid=work.grid,
@@ -115,7 +115,6 @@ class WeightGradientWork:
     """How the rows of outputs are shared out among threads."""
 
     tile: dict[str, int]
-    taps: int  # along W, of one thread
     rows_a_split: int
     splits: int
     grid: tuple[int, int, int]
@@ -124,10 +123,11 @@ class WeightGradientWork:
 def weight_gradient_work(geometry: ConvGeometry, itemsize: int) -> WeightGradientWork:
     """Enough splits to fill a GPU, while their parts stay smaller than the arrays."""
     tile = _output_tile(geometry)
-    sw, dw, kw = _along_w(geometry)
-    if kw > 3:  # four channels of more taps would not fit in the registers
+    if (
+        geometry.kernel_size[2] > 3
+    ):  # four channels of more taps would not fit in the registers
         tile = {**tile, "LANES": 1}
-    taps = kw if _reach(STRIP, sw, kw, dw) <= HELD else 1
+    taps = _chunk(geometry)["KB"]
     per_group = geometry.in_channels // geometry.groups
     kernel = math.prod(geometry.kernel_size)
     lanes = geometry.out_channels // tile["VEC"] * per_group // tile["LANES"]
@@ -141,7 +141,7 @@ def weight_gradient_work(geometry: ConvGeometry, itemsize: int) -> WeightGradien
     rows_a_split = -(-rows // max(wanted, 1))
     splits = -(-rows // rows_a_split)
     return WeightGradientWork(
-        tile, taps, rows_a_split, splits, (lanes, kernel // taps, splits)
+        tile, rows_a_split, splits, (lanes, kernel // taps, splits)
     )
 
 
@@ -233,6 +233,13 @@ def _along_w(geometry: ConvGeometry) -> tuple[int, int, int]:
     return geometry.stride[2], geometry.dilation[2], geometry.kernel_size[2]
 
 
-def _reach(outputs: int, stride: int, taps: int, dilation: int) -> int:
-    """The input positions between the first and the last that a strip reads."""
-    return (outputs - 1) * stride + (taps - 1) * dilation + 1
+def _chunk(geometry: ConvGeometry) -> dict[str, int]:
+    """Taps along W that a strip takes at once, and the step between their voxels.
+
+    All of them if the voxels that the strip reads fit the registers, or one by one.
+    """
+    sw, dw, kw = _along_w(geometry)
+    step = math.gcd(sw, dw)
+    if kw > 1 and ((STRIP - 1) * sw + (kw - 1) * dw) // step < HELD:
+        return {"KB": kw, "STEP": step}
+    return {"KB": 1, "STEP": sw}

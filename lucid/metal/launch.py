@@ -9,8 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-# Threads of a threadgroup, at most. The kernels share no threadgroup memory, so that
-# the number matters to occupancy alone.
+# Threads of a threadgroup, at most: what a kernel gets even if it fills its registers.
 THREADS = 256
 
 _KERNELS = resources.files("lucid.metal") / "kernels"

@@ -1,5 +1,8 @@
 // Shared by every kernel. Arrays are channels-last: (N, D, H, W, C).
 
+// For loops whose bounds are constants: arrays that they index then stay in registers.
+#define LUCID_UNROLL _Pragma("clang loop unroll(full)")
+
 enum { LUCID_ZEROS, LUCID_REFLECT, LUCID_REPLICATE, LUCID_CIRCULAR };
 
 // N adjacent channels as floats. Elements are loaded one by one, since a view may start

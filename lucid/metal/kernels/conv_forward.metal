@@ -4,12 +4,13 @@
 // One thread: VEC adjacent output channels of TW outputs along W, so that an input is
 // loaded once for all the taps of a chunk of KB that it meets.
 // Grid: (ceil(OW / TW) * O / VEC, OH, N * OD).
-// Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; VEC;
-// LANES input channels a load; DEPTHWISE: one channel a group, VEC groups a thread.
+// Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; STEP
+// divides the distance of any two positions that a chunk reads; VEC; LANES input
+// channels a load; DEPTHWISE: one channel a group, VEC groups a thread.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
-constexpr int SPAN = (TW - 1) * SW + (KB - 1) * DW + 1;
+constexpr int SPAN = ((TW - 1) * SW + (KB - 1) * DW) / STEP + 1;
 
 const int D = x_shape[1], H = x_shape[2], W = x_shape[3], C = x_shape[4];
 const int KD = w_shape[0], KH = w_shape[1], CG = w_shape[3], O = w_shape[4];
@@ -23,6 +24,7 @@ const int first_channel = o / (O / (C / CG)) * CG;
 const int last = (OW - 1) * SW + (KW - 1) * DW;
 
 typename outputs::type sum[TW];
+LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   sum[t] = outputs::load(b + o);
 }
@@ -39,23 +41,29 @@ for (int kd = 0; kd < KD; kd++) {
     auto row = x + (size_t(n * D + d) * H + h) * size_t(W * C) + first_channel;
     for (int chunk = 0; chunk < KW; chunk += KB) {
       int column[SPAN];
+      LUCID_UNROLL
       for (int s = 0; s < SPAN; s++) {
-        const int q = ow * SW + chunk * DW + s;
+        const int q = ow * SW + chunk * DW + s * STEP;
         column[s] = q > last ? -1 : lucid_source<MODE>(q - before[2], W) * C;
       }
       auto tap = w + size_t((kd * KH + kh) * KW + chunk) * size_t(CG * O) + o;
       for (int c = 0; c < CG; c += LANES) {
         typename inputs::type v[SPAN];
+        LUCID_UNROLL
         for (int s = 0; s < SPAN; s++) {
           v[s] = column[s] < 0 ? typename inputs::type(0.0f)
                                : inputs::load(row + column[s] + c);
         }
+        LUCID_UNROLL
         for (int k = 0; k < KB; k++) {
+          LUCID_UNROLL
           for (int j = 0; j < LANES; j++) {
             const typename outputs::type weight =
                 outputs::load(tap + (k * CG + c + j) * O);
+            LUCID_UNROLL
             for (int t = 0; t < TW; t++) {
-              sum[t] += lucid_factor<DEPTHWISE>::of(v[t * SW + k * DW], j) * weight;
+              const int s = (t * SW + k * DW) / STEP;
+              sum[t] += lucid_factor<DEPTHWISE>::of(v[s], j) * weight;
             }
           }
         }
@@ -64,6 +72,7 @@ for (int kd = 0; kd < KD; kd++) {
   }
 }
 device T* to = out + ((size_t(plane) * OH + oh) * OW + ow) * O + o;
+LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   if (ow + t < OW) {
     outputs::store(to + t * O, sum[t]);

@@ -2,8 +2,8 @@
 //
 // dy (N, OD, OH, OW, O), w (KD, KH, KW, O, C/groups), out (N, D, H, W, C). A voxel is
 // read at its own padded position and, but for zeros, at the copies that padding makes.
-// One thread: VEC adjacent input channels of TW padded positions along W; TW is a
-// multiple of the stride, so that which taps meet which position is known when compiled.
+// One thread: VEC adjacent input channels of TW padded positions along W. With SHARED, TW
+// is a multiple of the stride: which taps meet which position is known when compiled.
 // Grid: (strips that meet the W voxels * C / VEC, H, N * D).
 // Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; SHARED: a strip loads
 // an output gradient once for all taps; VEC; LANES output channels a load; DEPTHWISE.
@@ -30,6 +30,7 @@ const lucid_copies in_d = lucid_copies_of<MODE>(d, D, before[0], last_d);
 const lucid_copies in_h = lucid_copies_of<MODE>(h, H, before[1], last_h);
 
 typename outputs::type sum[TW];
+LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   sum[t] = typename outputs::type(0.0f);
 }
@@ -50,15 +51,19 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
         (group * OG * CG + c - group * CG);
     for (int o = 0; SHARED && o < OG; o += LANES) {
       typename inputs::type v[SPAN];
+      LUCID_UNROLL
       for (int s = 0; s < SPAN; s++) {
         const int ow = start / SW - LOW + s;
         v[s] = ow < 0 || ow >= OW ? typename inputs::type(0.0f)
                                   : inputs::load(row + ow * O + o);
       }
+      LUCID_UNROLL
       for (int k = 0; k < KW; k++) {
+        LUCID_UNROLL
         for (int j = 0; j < LANES; j++) {
           const typename outputs::type weight =
               outputs::load(tap + (k * O + o + j) * CG);
+          LUCID_UNROLL
           for (int t = 0; t < TW; t++) {
             if ((t - k * DW) % SW == 0) {
               sum[t] +=
@@ -69,7 +74,8 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
       }
     }
     // The copies along W, few and at the borders; without SHARED, everything.
-    for (int t = 0; (!SHARED || MODE != LUCID_ZEROS) && t < TW; t++) {
+    LUCID_UNROLL
+    for (int t = 0; t < (SHARED && MODE == LUCID_ZEROS ? 0 : TW); t++) {
       const int i = start + t - before[2];
       if (i < 0 || i >= W) {
         continue;
@@ -89,6 +95,7 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
     }
   }
 }
+LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   const int i = start + t - before[2];
   if (i >= 0 && i < W) {

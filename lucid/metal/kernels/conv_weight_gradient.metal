@@ -6,12 +6,13 @@
 // channels, LANES input channels, KB taps along W, over its split's rows.
 // Grid: (O / VEC * C/groups / LANES, KD * KH * KW / KB, SPLITS): the threads of a
 // threadgroup walk over the same rows, so that the caches serve all taps but the first.
-// Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; VEC;
-// LANES; DEPTHWISE: one channel a group, VEC groups a thread; TW outputs at a time.
+// Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; STEP
+// divides the distance of any two positions that a thread reads; VEC; LANES; DEPTHWISE:
+// one channel a group, VEC groups a thread; TW outputs at a time.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
-constexpr int SPAN = (TW - 1) * SW + (KB - 1) * DW + 1;
+constexpr int SPAN = ((TW - 1) * SW + (KB - 1) * DW) / STEP + 1;
 
 const int D = x_shape[1], H = x_shape[2], W = x_shape[3], C = x_shape[4];
 const int OD = dy_shape[1], OH = dy_shape[2], OW = dy_shape[3], O = dy_shape[4];
@@ -27,6 +28,7 @@ const int rows = dy_shape[0] * OD * OH;
 const int stop = metal::min(rows, (split + 1) * rows_a_split);
 
 typename outputs::type sum[KB * LANES];
+LUCID_UNROLL
 for (int i = 0; i < KB * LANES; i++) {
   sum[i] = typename outputs::type(0.0f);
 }
@@ -40,28 +42,32 @@ for (int row = split * rows_a_split; row < stop; row++) {
   auto from = x + (size_t(n * D + d) * H + h) * size_t(W * C) + first_channel;
   auto gradient = dy + size_t(row) * size_t(OW * O) + o;
   for (int ow = 0; ow < OW; ow += TW) {
-    typename outputs::type g[TW];
-    for (int t = 0; t < TW; t++) {
-      g[t] = ow + t < OW ? outputs::load(gradient + (ow + t) * O)
-                         : typename outputs::type(0.0f);
-    }
     typename inputs::type v[SPAN];
+    LUCID_UNROLL
     for (int s = 0; s < SPAN; s++) {
-      const int q = ow * SW + kw * DW + s;
+      const int q = ow * SW + kw * DW + s * STEP;
       const int w = q > last ? -1 : lucid_source<MODE>(q - before[2], W);
       v[s] = w < 0 ? typename inputs::type(0.0f) : inputs::load(from + w * C);
     }
-    for (int k = 0; k < KB; k++) {
-      for (int j = 0; j < LANES; j++) {
-        for (int t = 0; t < TW; t++) {
-          sum[k * LANES + j] +=
-              lucid_factor<DEPTHWISE>::of(v[t * SW + k * DW], j) * g[t];
+    LUCID_UNROLL
+    for (int t = 0; t < TW; t++) {
+      if (ow + t < OW) {
+        const typename outputs::type g = outputs::load(gradient + (ow + t) * O);
+        LUCID_UNROLL
+        for (int k = 0; k < KB; k++) {
+          LUCID_UNROLL
+          for (int j = 0; j < LANES; j++) {
+            const int s = (t * SW + k * DW) / STEP;
+            sum[k * LANES + j] += lucid_factor<DEPTHWISE>::of(v[s], j) * g;
+          }
         }
       }
     }
   }
 }
+LUCID_UNROLL
 for (int k = 0; k < KB; k++) {
+  LUCID_UNROLL
   for (int j = 0; j < LANES; j++) {
     const int channel = lane * LANES + j;
     device float* to = out +

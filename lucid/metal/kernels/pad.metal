@@ -16,6 +16,7 @@ const int h = lucid_source<MODE>(oh - before[1], H);
 const int w = lucid_source<MODE>(ow - before[2], W);
 auto from = x + (size_t(n * D + d) * H + h) * size_t(W * C) + (w * C + c);
 device T* to = out + (size_t(plane) * OH + oh) * size_t(OW * C) + (ow * C + c);
+LUCID_UNROLL
 for (int i = 0; i < VEC; i++) {
   to[i] = from[i];
 }
