@@ -115,6 +115,7 @@ class WeightGradientWork:
     """How the rows of outputs are shared out among threads."""
 
     tile: dict[str, int]
+    taps: int  # along W, of one thread
     rows_a_split: int
     splits: int
     grid: tuple[int, int, int]
@@ -141,7 +142,7 @@ def weight_gradient_work(geometry: ConvGeometry, itemsize: int) -> WeightGradien
     rows_a_split = -(-rows // max(wanted, 1))
     splits = -(-rows // rows_a_split)
     return WeightGradientWork(
-        tile, rows_a_split, splits, (lanes, kernel // taps, splits)
+        tile, taps, rows_a_split, splits, (lanes, kernel // taps, splits)
     )
 
 
