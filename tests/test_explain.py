@@ -162,6 +162,17 @@ def test_what_is_no_convolution_is_refused(what):
         lucid.metal.explain(what, (1, 4, 8, 8, 8))
 
 
+@pytest.mark.parametrize("shape", [5, "abcde", (1, 4, 8.5, 8, 8)], ids=repr)
+def test_a_shape_that_is_no_tuple_of_ints_is_refused(shape):
+    with pytest.raises(TypeError, match="`input_shape`"):
+        lucid.metal.explain(nn.Conv3d(4, 4, 3), shape)
+
+
+def test_a_negative_batch_is_refused():
+    with pytest.raises(ValueError, match="`input_shape`"):
+        lucid.metal.explain(nn.Conv3d(4, 4, 3), (-1, 4, 8, 8, 8))
+
+
 def test_a_geometry_has_a_shape_of_its_own():
     with pytest.raises(TypeError, match="`input_shape`"):
         lucid.metal.explain(geometry_of(4, 4), (1, 4, 8, 8, 8))

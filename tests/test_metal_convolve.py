@@ -274,6 +274,11 @@ def test_the_command_says_so_where_there_is_no_metal(monkeypatch, capsys):
     assert "LUCID_METAL=0" in capsys.readouterr().out
 
 
+def test_the_command_wants_a_repeat():
+    with pytest.raises(SystemExit):
+        command.main(["--repeats", "0"])
+
+
 def test_public_functions_work_without_metal_as_before():
     """The default device of this machine, whatever it is."""
     x = lucid.randn(1, 4, 3, 4, 5)

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=10, help="of each timing (10)")
     parser.add_argument("--no-timings", action="store_true", help="agreement alone")
     options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error("--repeats must be at least 1")
     if not _device.has_metal():
         print(NO_METAL)
         return 2

@@ -275,8 +275,10 @@ def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
         raise TypeError(f"`layer_or_geometry` is no Conv3d: {type(layer).__name__}.")
     if input_shape is None:
         raise TypeError("`input_shape` is needed with a layer.")
+    if not isinstance(input_shape, tuple | list):
+        raise TypeError(f"`input_shape` (={input_shape!r}) must be a tuple of ints.")
     shape = tuple(integer("input_shape", length) for length in input_shape)
-    if len(shape) != 5:
+    if len(shape) != 5 or min(shape) < 0:
         raise ValueError(f"`input_shape` (={shape}) must be (N, C, D, H, W).")
     channels = layer.in_channels or shape[1]
     per_group = max(channels // layer.groups, 1)

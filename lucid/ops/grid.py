@@ -63,8 +63,8 @@ def forward(
     grid = _grid(geometry)
     flat = _phases(x, geometry, grid)
     runs = [(flat[tap.phase], tap.offset) for tap in grid.taps]
-    matrices = [by_group(_at(weight, tap), geometry.groups) for tap in grid.taps]
-    y = accumulate(runs, matrices, _rows(geometry, geometry.in_channels, grid))
+    matrices = [_by_group(_at(weight, tap), geometry.groups) for tap in grid.taps]
+    y = _accumulate(runs, matrices, _rows(geometry, geometry.in_channels, grid))
     d, h, w = geometry.output_size
     y = y.reshape(geometry.batch, -1, *grid.size)[:, :, :d, :h, :w]
     return y if bias is None else y + bias.reshape(-1, 1, 1, 1)
@@ -80,11 +80,11 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
         taps = [tap for tap in grid.taps if tap.phase == phase]
         runs = [(flat, grid.reach - tap.offset) for tap in taps]
         matrices = [
-            by_group(_at(weight, tap), geometry.groups).swapaxes(1, 2) for tap in taps
+            _by_group(_at(weight, tap), geometry.groups).swapaxes(1, 2) for tap in taps
         ]
         shape = (geometry.batch, geometry.in_channels, *grid.size)
         phases.append(
-            accumulate(runs, matrices, rows).reshape(shape)
+            _accumulate(runs, matrices, rows).reshape(shape)
             if taps
             else mx.zeros(shape, dy.dtype)
         )
@@ -98,22 +98,22 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
     flat = _phases(x, geometry, grid)
     gradients = _on_grid(dy, grid).reshape(_rows(geometry, geometry.out_channels, grid))
     runs = [(flat[tap.phase], tap.offset) for tap in grid.taps]
-    taps = products(gradients, runs, _rows(geometry, geometry.in_channels, grid))
+    taps = _products(gradients, runs, _rows(geometry, geometry.in_channels, grid))
     per_group = geometry.in_channels // geometry.groups
     shape = (geometry.out_channels, per_group, *geometry.kernel_size)
     return mx.stack(taps, axis=-1).reshape(shape)
 
 
-def by_group(matrix: mx.array, groups: int) -> mx.array:
+def _by_group(matrix: mx.array, groups: int) -> mx.array:
     """(O, C/g) -> (g, O/g, C/g)."""
     return matrix.reshape(groups, -1, matrix.shape[-1])
 
 
-Runs = Sequence[tuple[mx.array, int]]  # a flat array, and where the run starts
+_Runs = Sequence[tuple[mx.array, int]]  # a flat array, and where the run starts
 
 
-def accumulate(
-    runs: Runs, matrices: Sequence[mx.array], shape: tuple[int, ...]
+def _accumulate(
+    runs: _Runs, matrices: Sequence[mx.array], shape: tuple[int, ...]
 ) -> mx.array:
     """The sum of matrix @ run over all, each run read as `shape`, (N, g, C/g, S)."""
     total = None
@@ -124,7 +124,7 @@ def accumulate(
     return total
 
 
-def products(rows: mx.array, runs: Runs, shape: tuple[int, ...]) -> list[mx.array]:
+def _products(rows: mx.array, runs: _Runs, shape: tuple[int, ...]) -> list[mx.array]:
     """rows (N, g, O/g, S) times each run transposed, summed over N: (g, O/g, C/g)."""
     found = []
     for flat, start in runs:

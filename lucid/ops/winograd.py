@@ -3,7 +3,8 @@
 Four output planes of a 3-tap correlation are A^T [(G w) * (B^T x)] of six input planes
 x (Lavin and Gray, 2016, section 4.3; interpolation points 0, 1, -1, 2, -2). Height and
 width are taps on a flat grid, as in `lucid.ops.grid`. One axis alone is transformed:
-the error stays within that of the direct sum, where two axes would leave it.
+the error stays within that of the direct sum, where two axes would leave it. An
+infinity or NaN may reach every plane of its tiles, not those of its taps alone.
 
 x and dy are channels-first and float32; inside, voxels are rows and channels columns,
 which is the faster way around for the BLAS, and outputs are views of that. Padding is
