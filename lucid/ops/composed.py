@@ -58,7 +58,7 @@ def conv3d_native(
 def conv3d_columns(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """Shifted slices of x, stacked a part of the kernel at a time, times the weight.
+    """Columns, a part of the kernel at a time, times the weight.
 
     The trailing kernel axes are stacked into columns and become one matrix product;
     the leading ones are accumulated over.
@@ -75,9 +75,7 @@ def conv3d_columns(
 
     y = None
     for i, outer_tap in enumerate(itertools.product(*map(range, kernel[:lead]))):
-        taps = itertools.product(*map(range, kernel[lead:]))
-        slices = [_shifted(padded, outer_tap + tap, geometry) for tap in taps]
-        block = slices[0] if inner == 1 else mx.stack(slices, axis=2)
+        block = _columns(padded, outer_tap, geometry)
         block = block.reshape(n, g, per_group * inner, voxels)
         y = matrix[i] @ block if y is None else mx.addmm(y, matrix[i], block)
     assert y is not None
@@ -85,6 +83,38 @@ def conv3d_columns(
     if bias is not None:
         y = y + _spread(bias, geometry.output_shape)
     return y
+
+
+def _columns(
+    x: mx.array, outer_tap: tuple[int, ...], geometry: ConvGeometry
+) -> mx.array:
+    """The voxels that the taps from an outer one on multiply: (N, C, K.., OD, OH, OW).
+
+    One axis is stacked after the other: 9 slices for 27 taps, where the number of
+    operations is what costs.
+    """
+    for axis, tap in enumerate(outer_tap):
+        x = _taken(x, 2 + axis, axis, tap, geometry)
+    lead = len(outer_tap)
+    for axis in range(lead, 3):
+        taps = range(geometry.kernel_size[axis])
+        stacked = axis - lead  # kernel axes that x has by now
+        slices = [_taken(x, 2 + stacked + axis, axis, tap, geometry) for tap in taps]
+        x = slices[0] if len(slices) == 1 else mx.stack(slices, axis=2 + stacked)
+        if len(slices) == 1:
+            x = mx.expand_dims(x, 2 + stacked)
+    return x
+
+
+def _taken(
+    x: mx.array, where: int, axis: int, tap: int, geometry: ConvGeometry
+) -> mx.array:
+    """The outputs' voxels for a tap along one axis of the volume, x's axis `where`."""
+    start, step = tap * geometry.dilation[axis], geometry.stride[axis]
+    stop = start + (geometry.output_size[axis] - 1) * step + 1
+    if (start, stop, step) == (0, x.shape[where], 1):
+        return x
+    return x[(slice(None),) * where + (slice(start, stop, step),)]
 
 
 def _spread(bias: mx.array, shape: tuple[int, ...]) -> mx.array:
@@ -109,17 +139,3 @@ def _accumulated_axes(geometry: ConvGeometry) -> int:
         if 4 * voxels * math.prod(kernel[lead:]) <= COLUMNS_BYTES:
             return lead
     return 3
-
-
-def _shifted(
-    x: mx.array, tap: tuple[int, ...], geometry: ConvGeometry
-) -> mx.array:  # (N, C, OD, OH, OW)
-    """The voxels of the padded input that one kernel tap multiplies."""
-    starts = (t * d for t, d in zip(tap, geometry.dilation, strict=True))
-    window = tuple(
-        slice(start, start + (size - 1) * step + 1, step)
-        for start, size, step in zip(
-            starts, geometry.output_size, geometry.stride, strict=True
-        )
-    )
-    return x[(slice(None), slice(None), *window)]
