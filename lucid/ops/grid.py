@@ -85,9 +85,9 @@ def forward(
 ) -> mx.array:
     """The sum over the taps of the weight times the run of voxels that they meet."""
     grid = grid_of(geometry)
-    flat = {phase: _flat(part, grid) for phase, part in _phases(x, geometry).items()}
-    blocks = _blocks(flat, grid.taps, grid, geometry, geometry.in_channels)
-    y = _accumulate(blocks, _by_group(weight, geometry))
+    y = _correlate(
+        _phases(x, geometry), grid.taps, _by_group(weight, geometry), geometry
+    )
     d, h, w = geometry.output_size
     y = y.reshape(geometry.batch, -1, *grid.size)[:, :, :d, :h, :w]
     return y if bias is None else y + bias.reshape(-1, 1, 1, 1)
@@ -104,70 +104,104 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
             [Tap(tap.place, 0, -tap.offset) for tap in taps if tap.phase == part]
             for taps, part in zip(grid.taps, phase, strict=True)
         )
-        if d and h and w:
-            blocks = _blocks(flat, (d, h, w), grid, geometry, geometry.out_channels)
-            phases.append(_accumulate(blocks, weight))
-        else:
-            phases.append(None)
+        has_taps = d and h and w
+        phases.append(
+            _correlate(flat, (d, h, w), weight, geometry) if has_taps else None
+        )
     return from_phases(phases, geometry)
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """For each tap the run of voxels times the output gradients that met them."""
     grid = grid_of(geometry)
-    flat = {phase: _flat(part, grid) for phase, part in _phases(x, geometry).items()}
     gradients = rows(on_grid(dy, grid), geometry).swapaxes(2, 3)
-    found = []  # (g, taps, C/g, O/g)
-    for taps, block in _blocks(flat, grid.taps, grid, geometry, geometry.in_channels):
-        product = (block @ gradients).sum(axis=0)
-        g, _, o = product.shape
-        found.append(product.reshape(g, len(taps), -1, o))
-    dw = mx.concatenate(found, axis=1)  # (g, K, C/g, O/g)
-    dw = dw.transpose(0, 3, 2, 1)
-    return dw.reshape(geometry.out_channels, -1, *geometry.kernel_size)
+    blocks = _blocks(_phases(x, geometry), grid.taps, geometry.in_channels, geometry)
+    products = [(block @ gradients).sum(axis=0) for block in blocks]
+    o, c = (n // geometry.groups for n in (geometry.out_channels, geometry.in_channels))
+    dw = mx.stack(products, axis=1).reshape(geometry.groups, -1, c, o)  # (g, K, ...)
+    shape = (geometry.out_channels, c, *geometry.kernel_size)
+    return dw.transpose(0, 3, 2, 1).reshape(shape)
+
+
+_Flat = dict[tuple[int, ...], mx.array]  # the flat grids of each phase
+
+
+def _correlate(
+    flat: _Flat, taps: Taps, weight: mx.array, geometry: ConvGeometry
+) -> mx.array:
+    """The sum over the taps of theirs of (g, O/g, C/g, K..) @ the runs that they meet.
+
+    (N, g, O/g, positions).
+    """
+    channels = geometry.groups * weight.shape[2]
+    total = None
+    for matrix, block in zip(
+        _matrices(weight, taps, geometry),
+        _blocks(flat, taps, channels, geometry),
+        strict=True,
+    ):
+        total = matrix @ block if total is None else mx.addmm(total, matrix, block)
+    assert total is not None
+    return total
 
 
 def _blocks(
-    flat: dict[tuple[int, ...], mx.array],
-    taps: Taps,
-    grid: Grid,
-    geometry: ConvGeometry,
-    channels: int,
-) -> Iterator[tuple[list[tuple[Tap, ...]], mx.array]]:
-    """Some taps at a time, and what they meet: (N, g, taps * channels / g, positions).
+    flat: _Flat, taps: Taps, channels: int, geometry: ConvGeometry
+) -> Iterator[mx.array]:
+    """Some taps at a time, what they meet: (N, g, taps * channels / g, positions).
 
-    All of it views: of the source, or of one stack of its runs for each phase of depth
-    and height.
+    All are views: of a flat grid, or of a stack of its runs for each phase of depth and
+    height.
     """
-    n, g = geometry.batch, geometry.groups
-    per_group, positions = channels // g, grid.positions
-    length, volumes = per_group * positions, n * g
-    axes = 2 if _is_stacked(geometry) and len(taps[2]) > 1 else 3
+    grid = grid_of(geometry)
+    n, g, positions = geometry.batch, geometry.groups, grid.positions
+    length, volumes = channels // g * positions, n * g
+    axes = _accumulated_axes(taps, geometry)
     heads = list(itertools.product(*taps[:axes]))
-    tails = list(itertools.product(*taps[axes:]))
     starts = [grid.offset(head) for head in heads]
     lowest, room = min(starts), max(starts) - min(starts)
-    stacks: dict[tuple[int, ...], mx.array] = {}
+    stacks: _Flat = {}
     for head, start in zip(heads, starts, strict=True):
         phase = tuple(tap.phase for tap in head)
         if axes == 3:
-            source, at = flat[phase], positions + start
+            source, at, runs = flat[phase], positions + start, 1
         else:
             if phase not in stacks:
-                runs = [
+                ends = [
                     (flat[(*phase, tap.phase)], positions + lowest + tap.offset)
-                    for (tap,) in tails
+                    for tap in taps[2]
                 ]
-                stacks[phase] = _stack(runs, volumes, length, room)
-            source, at = stacks[phase], start - lowest
-        block = source[at : at + volumes * len(tails) * length]
-        block = block.reshape(n, g, len(tails) * per_group, positions)
-        yield [head + tail for tail in tails], block
+                stacks[phase] = _stack(ends, volumes, length, room)
+            source, at, runs = stacks[phase], start - lowest, len(taps[2])
+        block = source[at : at + volumes * runs * length]
+        yield block.reshape(n, g, -1, positions)
 
 
-def _is_stacked(geometry: ConvGeometry) -> bool:
-    """Depthwise products are too small: a stack costs more than it saves them."""
-    return geometry.in_channels * geometry.out_channels > 4 * geometry.groups**2
+def _matrices(weight: mx.array, taps: Taps, geometry: ConvGeometry) -> mx.array:
+    """The weight of the taps of each block: (blocks, g, O/g, taps * C/g)."""
+    weight = weight[(slice(None),) * 3 + tuple(map(_window, taps))]
+    axes = _accumulated_axes(taps, geometry)
+    kernel = (3, 4, 5)
+    weight = weight.transpose(*kernel[:axes], 0, 1, *kernel[axes:], 2)
+    return weight.reshape(
+        -1, *weight.shape[axes : axes + 2], math.prod(weight.shape[axes + 2 :])
+    )
+
+
+def _window(taps: list[Tap]) -> slice:
+    """Where they are in the kernel: those of one phase are evenly spaced."""
+    first, last = taps[0].place, taps[-1].place
+    return slice(first, last + 1, (last - first) // max(len(taps) - 1, 1) or 1)
+
+
+def _accumulated_axes(taps: Taps, geometry: ConvGeometry) -> int:
+    """Two, those along the width being stacked, or all three.
+
+    Depthwise products are so small that a stack costs more than it saves them.
+    """
+    c, o = geometry.in_channels, geometry.out_channels
+    small = c * o <= 4 * geometry.groups**2
+    return 3 if small or len(taps[2]) == 1 else 2
 
 
 def _stack(
@@ -180,20 +214,6 @@ def _stack(
         for source, start in runs
     ]
     return mx.concatenate([*parts, mx.zeros(room)])
-
-
-def _accumulate(
-    blocks: Iterator[tuple[list[tuple[Tap, ...]], mx.array]], weight: mx.array
-) -> mx.array:
-    """The sum of (g, O/g, taps * C/g) @ block; the weight is (g, O/g, C/g, K..)."""
-    total = None
-    for taps, block in blocks:
-        places = [tuple(tap.place for tap in axes) for axes in taps]
-        parts = [weight[(slice(None),) * 3 + place] for place in places]
-        matrix = parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
-        total = matrix @ block if total is None else mx.addmm(total, matrix, block)
-    assert total is not None
-    return total
 
 
 def _by_group(weight: mx.array, geometry: ConvGeometry) -> mx.array:
@@ -221,14 +241,14 @@ def _flat(array: mx.array, grid: Grid) -> mx.array:
     return mx.pad(array, [(1, 1), *ends]).flatten()
 
 
-def _phases(x: mx.array, geometry: ConvGeometry) -> dict[tuple[int, ...], mx.array]:
-    """The input at each residue of the stride."""
-    sd, sh, sw = geometry.stride
+def _phases(x: mx.array, geometry: ConvGeometry) -> _Flat:
+    """The flat grids of the input at each residue of the stride."""
+    grid, (sd, sh, sw) = grid_of(geometry), geometry.stride
     if sd == sh == sw == 1:
-        return {(0, 0, 0): x}
-    whole = mx.pad(x, [(0, 0), (0, 0), *grid_of(geometry).ends])
+        return {(0, 0, 0): _flat(x, grid)}
+    whole = mx.pad(x, [(0, 0), (0, 0), *grid.ends])
     return {
-        (d, h, w): whole[:, :, d::sd, h::sh, w::sw]
+        (d, h, w): _flat(whole[:, :, d::sd, h::sh, w::sw], grid)
         for d, h, w in itertools.product(range(sd), range(sh), range(sw))
     }
 
