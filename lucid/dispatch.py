@@ -60,7 +60,8 @@ def choose_on_cpu(geometry: ConvGeometry) -> str:
     if unit and slices > LARGE and _fits_winograd(geometry):
         return "winograd"  # 1.2 to 2.4 times faster than mx.conv3d
     within = _pads_within_kernel(geometry)
-    many = geometry.in_channels >= 32 or slices <= MEDIUM
+    patches = slices * max(1, geometry.out_channels // geometry.in_channels)
+    many = geometry.in_channels >= 32 or patches <= MEDIUM
     if unit and within and many and slices <= LARGE:
         return "native"  # up to 1.4 times faster than the grid
     stride = math.prod(geometry.stride)
@@ -71,9 +72,7 @@ def choose_on_cpu(geometry: ConvGeometry) -> str:
     depthwise = c == 1 and o <= 4
     if within and o >= 2 * c and not depthwise:
         return "widening"  # columns of the narrow input cost less than its outputs
-    return (
-        "grid"  # 1.3 to 3.5 times faster than plain columns, K / KW times less memory
-    )
+    return "grid"  # 1.3 to 3.5 times faster than plain columns, in less memory
 
 
 def _pads_within_kernel(geometry: ConvGeometry) -> bool:

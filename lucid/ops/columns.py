@@ -11,7 +11,7 @@ the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import dataclasses
 import functools
 import itertools
@@ -38,22 +38,21 @@ def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """The weight times the columns."""
-    matrix = weight.reshape(geometry.groups, -1, math.prod(weight.shape[1:]))
-    parts: list[list[mx.array]] = []
-    for slab in _slabs(geometry):
+    matrix = _matrix(weight, geometry)
+
+    def outputs(slab: _Slab) -> mx.array:
         y = matrix @ _columns(x[slab.inputs], slab.geometry)
-        y = y.reshape(slab.geometry.output_shape)
-        if slab.outputs[2].start == 0:
-            parts.append([])
-        parts[-1].append(y)
-    y = _joined([_joined(planes, axis=2) for planes in parts], axis=0)
+        return y.reshape(slab.geometry.output_shape)
+
+    volumes = [_joined(map(outputs, slabs), axis=2) for slabs in _slabs(geometry)]
+    y = _joined(volumes, axis=0)
     return y if bias is None else y + bias.reshape(-1, 1, 1, 1)
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """The columns times the gradients of their outputs."""
     total = None
-    for slab in _slabs(geometry):
+    for slab in itertools.chain.from_iterable(_slabs(geometry)):
         gradients = rows(dy[slab.outputs], geometry).swapaxes(2, 3)
         product = _columns(x[slab.inputs], slab.geometry) @ gradients
         product = product.sum(axis=0)  # (g, C/g * K, O/g)
@@ -65,16 +64,22 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
 
 def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
     """The weight transposed times dy, and every tap's share where its voxels lie."""
-    matrix = weight.reshape(geometry.groups, -1, math.prod(weight.shape[1:]))
-    matrix = matrix.swapaxes(1, 2)
-    volumes: list[list[tuple[int, mx.array]]] = []
-    for slab in _slabs(geometry):
-        if slab.outputs[2].start == 0:
-            volumes.append([])
+    matrix = _matrix(weight, geometry).swapaxes(1, 2)
+
+    def voxels(slab: _Slab) -> tuple[int, mx.array]:
         dx = _scatter(dy[slab.outputs], matrix, slab.geometry)
-        volumes[-1].append((slab.inputs[2].start, dx))
+        return slab.inputs[2].start, dx
+
     depth = geometry.input_size[0]
-    return _joined([_overlapped(parts, depth) for parts in volumes], axis=0)
+    volumes = [
+        _overlapped(list(map(voxels, slabs)), depth) for slabs in _slabs(geometry)
+    ]
+    return _joined(volumes, axis=0)
+
+
+def _matrix(weight: mx.array, geometry: ConvGeometry) -> mx.array:
+    """(O, C/g, K..) -> (g, O/g, C/g * K)."""
+    return weight.reshape(geometry.groups, -1, math.prod(weight.shape[1:]))
 
 
 def _columns(x: mx.array, geometry: ConvGeometry) -> mx.array:
@@ -117,16 +122,15 @@ def _scatter(dy: mx.array, matrix: mx.array, geometry: ConvGeometry) -> mx.array
 
 
 @functools.lru_cache(maxsize=1024)
-def _slabs(geometry: ConvGeometry) -> list[_Slab]:
-    """Volumes, and of each the planes of the output, in order."""
+def _slabs(geometry: ConvGeometry) -> list[list[_Slab]]:
+    """Some volumes at a time, and of these some planes of the output."""
     plane = 4 * geometry.in_channels * math.prod(geometry.kernel_size)
     plane *= math.prod(geometry.output_size[1:])
+    depth = geometry.output_size[0]
     planes = max(1, COLUMNS_BYTES // plane)
-    volumes = max(1, planes // geometry.output_size[0])
     return [
-        _slab(geometry, (first, min(first + volumes, geometry.batch)), start, stop)
-        for first in range(0, geometry.batch, volumes)
-        for start, stop in _parts(geometry.output_size[0], planes)
+        [_slab(geometry, volumes, part) for part in _parts(depth, planes)]
+        for volumes in _parts(geometry.batch, max(1, planes // depth))
     ]
 
 
@@ -138,8 +142,9 @@ def _parts(whole: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _slab(
-    geometry: ConvGeometry, volumes: tuple[int, int], start: int, stop: int
+    geometry: ConvGeometry, volumes: tuple[int, int], planes: tuple[int, int]
 ) -> _Slab:
+    start, stop = planes
     (before, _), depth = geometry.padding[0], geometry.input_size[0]
     first = start * geometry.stride[0] - before
     last = (stop - 1) * geometry.stride[0] - before + geometry.span[0]
@@ -155,12 +160,13 @@ def _slab(
     )
     return _Slab(
         (slice(*volumes), slice(None), inputs),
-        (slice(*volumes), slice(None), slice(start, stop)),
+        (slice(*volumes), slice(None), slice(*planes)),
         part,
     )
 
 
-def _joined(parts: list[mx.array], axis: int) -> mx.array:
+def _joined(parts: Iterable[mx.array], axis: int) -> mx.array:
+    parts = list(parts)
     return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=axis)
 
 
