@@ -8,7 +8,7 @@ import math
 
 from lucid import dispatch
 from lucid.geometry import ConvGeometry
-from lucid.ops import columns
+from lucid.ops import columns, grid
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -50,6 +50,8 @@ OURS = ("native", "columns", "grid", "widening", "winograd")
 def computes(name: str, case: Problem) -> bool:
     """Whether the formulation is made for such a problem."""
     geometry = geometry_of(case)
+    if geometry.padding_mode != "zeros":
+        geometry = geometry.without_padding
     one = (1, 1, 1)
     unit = geometry.groups == 1 and geometry.stride == geometry.dilation == one
     if name == "winograd":
@@ -152,6 +154,22 @@ def test_columns_of_some_planes_at_a_time_are_exact(
     columns._slabs.cache_clear()
     assert max(sizes) <= max(planes, 1) * plane
     assert sum(sizes) == 2 * g.batch * g.output_size[0] * plane
+
+
+def test_small_volumes_share_columns_within_the_cap(monkeypatch):
+    g = dataclasses.replace(geometry(2, 3, 1, 3), batch=5, input_size=(2, 3, 3))
+    g = dataclasses.replace(g, padding=((2, 2),) * 3)
+    plane = 4 * 2 * 27 * 25
+    monkeypatch.setattr(columns, "COLUMNS_BYTES", 12 * plane - 1)  # two of 4 planes
+    columns._slabs.cache_clear()
+    got = [slab.geometry.batch for slabs in columns._slabs(g) for slab in slabs]
+    columns._slabs.cache_clear()
+    assert got == [1, 2, 2]
+
+
+def test_one_tap_along_the_width_is_not_stacked():
+    g = dataclasses.replace(geometry(16, 16, 1, 24), kernel_size=(3, 3, 1))
+    assert grid._accumulated_axes(grid.grid_of(g).taps, g) == 3
 
 
 @pytest.mark.parametrize(

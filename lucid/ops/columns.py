@@ -3,7 +3,8 @@
 Each of the three functions is then one matrix product. The gradient of the input makes
 the gradient of the columns, and sums them where voxels lie, on a flat grid: a tap's are
 a run, as in `ops.grid`. Columns take K times the input: they are made for a part of the
-volumes or of the depth at a time, of COLUMNS_BYTES at most, if a plane allows.
+volumes or of the depth at a time, of COLUMNS_BYTES at most, if a plane allows; their
+gradient has the grid's border more.
 
 Arrays are channels-first and float32, padding is with zeros, and less than the span of
 the kernel.
@@ -108,8 +109,8 @@ def _scatter(dy: mx.array, matrix: mx.array, geometry: ConvGeometry) -> mx.array
     taps = list(itertools.product(*grid.taps))
     channels, positions = geometry.batch * geometry.in_channels, grid.positions
     columns = matrix @ rows(on_grid(dy, grid), geometry)
-    # A channel's taps follow one another. What a run takes from the tap before is zero,
-    # what it takes from the tap after is cut off.
+    # A channel's taps follow one another. Where a voxel of the input lies, what a run
+    # takes from the row, the plane or the tap before is zero; elsewhere it is cut off.
     columns = columns.reshape(channels, len(taps) * positions)
     sums: dict[tuple[int, ...], mx.array] = {}
     for i, tap in enumerate(taps):

@@ -4,7 +4,8 @@ The input, taken at one residue of the stride along each axis (its phases), and 
 outputs lie on a grid of one size; flattened, the voxels that a tap meets are a run that
 starts at the tap's offset. The zeros after a row, a plane and a volume are those before
 the next as well. Positions of the grid that are no output compute garbage, which is cut
-off; gradients of outputs have zeros there.
+off; gradients of outputs have zeros there. An infinity times those is NaN: it reaches
+weights' gradients that it would not by the definition.
 
 The taps along the width are stacked for one matrix product, those along depth and
 height are accumulated: a product reads KW times the input, all in place.
@@ -207,7 +208,10 @@ def _accumulated_axes(taps: Taps, geometry: ConvGeometry) -> int:
 def _stack(
     runs: Sequence[tuple[mx.array, int]], volumes: int, length: int, room: int
 ) -> mx.array:
-    """For each volume its part of each run: (volumes, runs, length), flat."""
+    """For each volume its part of each run: (volumes, runs, length), flat.
+
+    After it `room` zeros, so that it may be read from as many positions on.
+    """
     parts = [
         source[start + i * length : start + (i + 1) * length]
         for i in range(volumes)
