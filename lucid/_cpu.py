@@ -45,6 +45,11 @@ def prepare() -> None:
     _load(choice)
 
 
+def is_reference_blas() -> bool:
+    """Whether MLX's CPU backend multiplies by the wheel's own reference BLAS."""
+    return sys.platform == "linux" and blas is None
+
+
 def _candidates(choice: str) -> list[str]:
     mkl = [str(path) for path in Path(sys.prefix, "lib").glob("libmkl_rt.so*")]
     known = {"auto": [*mkl, *_OPENBLAS], "mkl": mkl, "openblas": list(_OPENBLAS)}

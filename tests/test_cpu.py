@@ -226,3 +226,14 @@ def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPat
 def test_the_suite_runs_on_the_blas_that_a_user_gets():
     chosen = {k: v for k, v in os.environ.items() if k == "LUCID_BLAS"}
     assert python(ASK, **chosen).stdout.strip() == (_cpu.blas or "")
+
+
+def test_the_reference_blas_is_linuxs_when_no_other_was_loaded(monkeypatch):
+    for platform, blas, reference in [
+        ("linux", None, True),
+        ("linux", "libopenblas.so.0", False),
+        ("darwin", None, False),
+    ]:
+        monkeypatch.setattr(sys, "platform", platform)
+        monkeypatch.setattr(_cpu, "blas", blas)
+        assert _cpu.is_reference_blas() is reference

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from lucid.geometry import ConvGeometry
 from lucid.ops.bilinear import Formulation
 from lucid.ops.composed import COLUMNS_BYTES
-from lucid.ops.grid import from_phases, grid_of, on_grid, rows
+from lucid.ops.grid import from_phases, grid_of, on_grid, rows, transposed
 from lucid.ops.padding import pad
 import mlx.core as mx
 
@@ -54,7 +54,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
     """The columns times the gradients of their outputs."""
     total = None
     for slab in itertools.chain.from_iterable(_slabs(geometry)):
-        gradients = rows(dy[slab.outputs], geometry).swapaxes(2, 3)
+        gradients = transposed(rows(dy[slab.outputs], geometry))
         product = _columns(x[slab.inputs], slab.geometry) @ gradients
         product = product.sum(axis=0)  # (g, C/g * K, O/g)
         total = product if total is None else total + product
