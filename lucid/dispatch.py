@@ -74,8 +74,10 @@ def choose_on_cpu(geometry: ConvGeometry) -> str:
         # A tap reads one of `stride` phases, a grid each: few taps are not worth them.
         if stride > 1 and math.prod(geometry.kernel_size) <= 4 * stride:
             return "columns"  # 1.3 to 1.9 times faster than plain columns
-        if _widens(geometry):
-            return "widening"  # 1.2 to 1.8 times faster than the grid
+        if _widens(geometry):  # 1.2 to 1.8 times faster than the grid
+            # mx.conv3d copies all K slices; of one channel they are too thin for it.
+            native = unit and geometry.in_channels > 1 and slices <= COLUMNS_BYTES
+            return "native widening" if native else "widening"
     return "grid"  # 1.3 to 3.5 times faster than plain columns, in less memory
 
 
@@ -139,6 +141,9 @@ _CPU = {
     "native": _padded_first(NATIVE_CPU),
     "columns": _padded_first(COLUMNS),
     "grid": _padded_first(GRID),
+    "native widening": _padded_first(
+        Formulation(NATIVE_CPU.forward, COLUMNS.input_gradient, COLUMNS.weight_gradient)
+    ),
     "widening": _padded_first(
         Formulation(GRID.forward, COLUMNS.input_gradient, COLUMNS.weight_gradient)
     ),

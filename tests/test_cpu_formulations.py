@@ -44,7 +44,7 @@ ODD_SPATIAL = [
     ((1, 1, 4), (3, 2, 1), (1, 1, 2), (0, 0, 5), (4, 3, 6)),
 ]
 EVERYWHERE = [*SPATIAL, *ODD_SPATIAL]
-OURS = ("native", "columns", "grid", "widening", "winograd")
+OURS = ("native", "columns", "grid", "widening", "native widening", "winograd")
 
 
 def computes(name: str, case: Problem) -> bool:
@@ -60,7 +60,7 @@ def computes(name: str, case: Problem) -> bool:
             and dispatch._pads_within_kernel(geometry)
             and geometry.kernel_size[0] == 3
         )
-    if name == "native":
+    if "native" in name:
         return unit and dispatch._pads_within_kernel(geometry)
     return name == "grid" or dispatch._pads_within_kernel(geometry)
 
@@ -177,7 +177,7 @@ def test_one_tap_along_the_width_is_not_stacked():
     [
         *[("grid", "dense"), ("grid", "depthwise"), ("grid", "grouped")],
         *[("columns", "dense"), ("columns", "grouped"), ("widening", "grouped")],
-        *[("native", "dense"), ("winograd", "dense")],
+        *[("native", "dense"), ("native widening", "dense"), ("winograd", "dense")],
     ],
 )
 class TestTransformations:
@@ -192,7 +192,7 @@ class TestTransformations:
         return to_mlx(case.draw(np.random.default_rng(0)))
 
     def test_jvp(self, name, case, arrays):
-        if name == "native":
+        if "native" in name:
             with pytest.raises(ValueError, match="jvp"):
                 mx.jvp(function_of(name, case), arrays, arrays)
             return
@@ -223,7 +223,7 @@ class TestTransformations:
             ws = mx.stack([w, 3 * w, 0.2 * w])
             over_inputs = mx.vmap(mx.value_and_grad(loss, (0, 1, 2)), (0, None, None))
             # With each weight's own input gradient, mx.conv3d would need groups.
-            which = (1, 2) if name == "native" else (0, 1, 2)
+            which = (1, 2) if "native" in name else (0, 1, 2)
             over_weights = mx.vmap(mx.grad(loss, which), (None, 0, None))
             value, gradients = over_inputs(xs, w, b)
             return [value, *gradients, *over_weights(x, ws, b)]
