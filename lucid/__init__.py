@@ -6,6 +6,7 @@ _cpu.prepare()  # before anything imports MLX
 
 # isort: split
 from lucid import distributed, nn, optim
+from lucid._plain import plain_operations
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.creation import (
     arange,
@@ -29,7 +30,6 @@ from lucid.creation import (
     zeros_like,
 )
 from lucid.nn.summary import summary
-from lucid.plain import plain_operations
 from lucid.serialization import CheckpointError, load, save
 from mlx.core import (
     bfloat16,

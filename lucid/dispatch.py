@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import math
 
 from lucid import _device
+from lucid._plain import is_plain
 from lucid._types import LONGEST
 from lucid.geometry import ConvGeometry
 from lucid.metal import convolve
@@ -19,7 +20,6 @@ from lucid.ops.composed import COLUMNS_BYTES, conv3d_columns, conv3d_native, in_
 from lucid.ops.grid import GRID, grid_of
 from lucid.ops.native_cpu import NATIVE_CPU
 from lucid.ops.winograd import WINOGRAD
-from lucid.plain import is_plain
 import mlx.core as mx
 
 # Bytes of all K slices of the input: up to SMALL the number of operations is what

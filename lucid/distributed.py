@@ -11,9 +11,9 @@ from typing import Any
 import zlib
 
 from lucid import nn
-from lucid.nn.first_call import Transaction
-from lucid.nn.members import named_arrays
-from lucid.nn.state_dict import assign
+from lucid.nn._first_call import Transaction
+from lucid.nn._members import named_arrays
+from lucid.nn._state_dict import assign
 import mlx.core as mx
 import mlx.nn
 

@@ -23,7 +23,7 @@ import mlx.core as mx
 
 NO_METAL = (
     "There is no Metal here, so nothing was run; the tests run every kernel in an "
-    "emulator: pytest tests/test_metal_conv.py tests/test_metal_pad.py"
+    "emulator: pytest tests/metal/test_conv.py tests/metal/test_padding.py"
 )
 SWITCHED_OFF = "LUCID_METAL=0 switches the kernels off; unset it to check them."
 

@@ -6,9 +6,9 @@ import os
 from typing import NamedTuple
 
 from lucid import _device
+from lucid._plain import is_plain
 from lucid.geometry import ConvGeometry
 from lucid.ops.native import matrix_channels
-from lucid.plain import is_plain
 
 # How many times the products MLX's padding of channels may cost before Lucid's kernels
 # win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18 vectors

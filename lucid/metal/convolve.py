@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lucid._types import FLOAT_DTYPES
 from lucid.geometry import ConvGeometry
-from lucid.metal import pad as padding_kernels
+from lucid.metal import padding as padding_kernels
 from lucid.metal.choice import choose, enabled
 from lucid.metal.conv import KERNELS
 from lucid.ops import bilinear, composed, padding

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lucid._types import Tensor
 from lucid.nn import functional as F
+from lucid.nn._module import Module
 from lucid.nn.functional.activation import check_approximate
-from lucid.nn.module import Module
 
 
 class ReLU(Module):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lucid._types import integer
-from lucid.nn.members import layer_names
-from lucid.nn.module import Module
+from lucid.nn._members import layer_names
+from lucid.nn._module import Module
 import mlx.nn
 
 Layer = Callable[..., Any]

@@ -20,11 +20,11 @@ from lucid._types import (
 from lucid.geometry import check_groups, check_padding, check_padding_mode
 from lucid.nn import functional as F
 from lucid.nn import init
-from lucid.nn.first_call import Transaction
+from lucid.nn._first_call import Transaction
+from lucid.nn._lazy import LazyModule
+from lucid.nn._module import Module, Parameter
+from lucid.nn._uninitialized import uninitialized_names
 from lucid.nn.functional.conv import channels_of, conv3d_geometry
-from lucid.nn.lazy import LazyModule
-from lucid.nn.module import Module, Parameter
-from lucid.nn.uninitialized import uninitialized_names
 import mlx.core as mx
 
 

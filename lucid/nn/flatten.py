@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lucid._types import Tensor
-from lucid.nn.module import Module
+from lucid.nn._module import Module
 
 
 class Identity(Module):

@@ -10,9 +10,9 @@ import itertools
 import math
 from typing import Any
 
-from lucid.nn.first_call import dry_run, keep_unchanged
-from lucid.nn.lazy import call_with_shapes, check_module
-from lucid.nn.members import buffer_names, named_arrays, named_entries, named_tree
+from lucid.nn._first_call import dry_run, keep_unchanged
+from lucid.nn._lazy import call_with_shapes, check_module
+from lucid.nn._members import buffer_names, named_arrays, named_entries, named_tree
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten

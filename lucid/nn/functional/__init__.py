@@ -10,7 +10,7 @@ from lucid.nn.functional.activation import (
     tanh,
 )
 from lucid.nn.functional.conv import conv3d
-from lucid.nn.functional.pad import pad
+from lucid.nn.functional.padding import pad
 
 __all__ = [
     "conv3d",

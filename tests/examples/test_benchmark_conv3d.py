@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = ["--quick", "--device", "cpu"]
 OF_MLX = ["--contenders", "lucid", "mx.conv3d"]
 DIRECTIONS = ["forward", "forward+backward"]

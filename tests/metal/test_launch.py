@@ -9,7 +9,7 @@ from typing import Any
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.metal import launch
-from lucid.metal import pad as padding_kernels
+from lucid.metal import padding as padding_kernels
 from lucid.metal.conv import KERNELS, weight_gradient_work
 import mlx.core as mx
 import pytest

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.ops.test_composed import geometry_of
 from tests.oracle import (
     CHANNELS,
     MODES,
@@ -25,7 +26,6 @@ from tests.oracle import (
     uniform,
 )
 from tests.oracle.tolerances import assert_close
-from tests.test_composed import geometry_of
 
 # kernel, stride, dilation, padding, size: three taps deep, tiles full, cut and wasted
 WINOGRAD_SPATIAL = [

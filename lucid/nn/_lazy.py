@@ -9,7 +9,7 @@ from typing import Any
 
 from lucid._types import FLOAT_DTYPES, Tensor
 from lucid.creation import get_rng_state, set_rng_state
-from lucid.nn.first_call import (
+from lucid.nn._first_call import (
     Transaction,
     creating_weights,
     dry_run,
@@ -17,10 +17,10 @@ from lucid.nn.first_call import (
     is_placeholder,
     keep_unchanged,
 )
-from lucid.nn.members import named_arrays, named_tree
-from lucid.nn.module import Module
-from lucid.nn.state_dict import fits
-from lucid.nn.uninitialized import uninitialized_names
+from lucid.nn._members import named_arrays, named_tree
+from lucid.nn._module import Module
+from lucid.nn._state_dict import fits
+from lucid.nn._uninitialized import uninitialized_names
 import mlx.core as mx
 import mlx.nn
 

@@ -15,8 +15,8 @@ from lucid._types import (
     check_float_dtype,
     resolve_dtype,
 )
-from lucid.nn.first_call import Transaction, keep_unchanged
-from lucid.nn.members import (
+from lucid.nn._first_call import Transaction, keep_unchanged
+from lucid.nn._members import (
     buffer_names,
     check_member,
     children_first,
@@ -27,8 +27,8 @@ from lucid.nn.members import (
     named_tree,
     unsaved_names,
 )
-from lucid.nn.state_dict import IncompatibleKeys, load_state
-from lucid.nn.uninitialized import FrozenNames, check_initialized, uninitialized_names
+from lucid.nn._state_dict import IncompatibleKeys, load_state
+from lucid.nn._uninitialized import FrozenNames, check_initialized, uninitialized_names
 import mlx.core as mx
 import mlx.nn
 

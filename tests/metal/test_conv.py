@@ -13,9 +13,9 @@ import pytest
 
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import sanitizer_report
+from tests.ops.test_composed import geometry_of
 from tests.oracle import MODES, Problem, direct, random_problem, uniform
 from tests.oracle.tolerances import assert_close
-from tests.test_composed import geometry_of
 
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 # (groups, input channels, output channels of a group): each way that a thread takes its

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "denoise_mri.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "denoise_mri.py"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from nbclient import NotebookClient
 import nbformat
 import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "quickstart.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:

@@ -9,7 +9,7 @@ import lucid.nn as nn
 import mlx.core as mx
 import pytest
 
-from tests.test_costs import TABLE, arrays, chosen, geometry_of
+from tests.metal.test_costs import TABLE, arrays, chosen, geometry_of
 
 
 @pytest.fixture(autouse=True)

@@ -175,7 +175,7 @@ def test_concurrent_first_calls_create_the_weights_once(monkeypatch):
 
 
 def test_first_calls_keep_no_snapshots_alive():
-    from lucid.nn.first_call import _thread
+    from lucid.nn._first_call import _thread
 
     for _ in range(3):
         nn.Sequential(nn.LazyConv3d(2, 1))(X)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid.nn.first_call import in_dry_run
-from lucid.nn.members import named_tree
+from lucid.nn._first_call import in_dry_run
+from lucid.nn._members import named_tree
 import mlx.nn
 
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "state_dicts.md"
+PAGE = Path(__file__).parents[2] / "docs" / "state_dicts.md"
 COLUMNS = ("eager, strict", "eager, not strict", "lazy, strict", "lazy, not strict")
 
 

@@ -10,7 +10,7 @@ import mlx.optimizers
 from mlx.utils import tree_flatten
 import pytest
 
-from tests.test_lazy import assert_lazy, lazy, same
+from tests.nn.test_lazy import assert_lazy, lazy, same
 
 
 class Net(nn.Module):

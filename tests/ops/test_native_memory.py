@@ -9,7 +9,7 @@ from lucid.ops import composed
 from lucid.ops.native import NATIVE
 import mlx.core as mx
 
-from tests.test_native import first, geometry_of
+from tests.ops.test_native import first, geometry_of
 
 
 def peak(function: Callable[..., mx.array], *arrays: mx.array) -> float:

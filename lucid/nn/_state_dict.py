@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lucid._types import DTYPES, dtype_name, plain_numpy
-from lucid.nn.first_call import Transaction
-from lucid.nn.members import named_arrays, unsaved_names
-from lucid.nn.uninitialized import uninitialized_names
+from lucid.nn._first_call import Transaction
+from lucid.nn._members import named_arrays, unsaved_names
+from lucid.nn._uninitialized import uninitialized_names
 import mlx.core as mx
 import mlx.nn
 import numpy as np

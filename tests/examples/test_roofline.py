@@ -4,7 +4,7 @@ from pathlib import Path
 import subprocess
 import sys
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_documented_table_is_what_the_script_prints():
