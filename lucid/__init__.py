@@ -29,8 +29,8 @@ from lucid.creation import (
     zeros,
     zeros_like,
 )
+from lucid.files import CheckpointError, load, save
 from lucid.nn.summary import summary
-from lucid.serialization import CheckpointError, load, save
 from mlx.core import (
     bfloat16,
     bool_,

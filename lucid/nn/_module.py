@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import os
 from typing import Any, TypeAlias
 
-from lucid import _device, serialization
+from lucid import _device, files
 from lucid._types import (
     DTYPES,
     DeviceLike,
@@ -203,7 +203,7 @@ class Module(mlx.nn.Module):
 
     def save_weights(self, file: str | os.PathLike[str]) -> None:
         """Save `state_dict()` to an `.npz` or `.safetensors` file; see `lucid.save`."""
-        serialization.save(self.state_dict(), file)
+        files.save(self.state_dict(), file)
 
     def load_weights(self, file_or_weights: Any, strict: bool = True) -> Module:
         """MLX's call for `load_state_dict`, from a file or a list of (name, array).
@@ -215,7 +215,7 @@ class Module(mlx.nn.Module):
             The model.
         """
         if isinstance(file_or_weights, str | os.PathLike):
-            weights = serialization.load(file_or_weights)
+            weights = files.load(file_or_weights)
         else:
             weights = dict(file_or_weights)
         names = mlx_names(self)

@@ -1,14 +1,10 @@
-"""Files: everything comes back as it was, other programs read and write them, and a
-crash leaves the old file."""
+"""Everything comes back as it was, and other programs read and write the files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 import os
 from pathlib import Path
-import stat
-import subprocess
-import sys
 from typing import Any
 
 import lucid
@@ -20,30 +16,14 @@ from mlx.utils import tree_flatten, tree_unflatten
 import numpy as np
 import pytest
 
-NPZ, SAFETENSORS = ".npz", ".safetensors"
+from tests.files import NPZ, SAFETENSORS, STATE, assert_equal
+
 NAMES = [
     *("file", "", "a/b", "../x", "/root", "a.npy", ".npy", ".", "..", "a..b", " ", "0"),
     *("args", "kwds", "arr_0", "compression", "C:\\x", "it's", '"', "a\nb\r\t", "\x01"),
     *("größe", "重み", "🧠", "e\u0301", "é", "\ufeff", "\u2028", "x" * 60_000),
 ]
 BAD_NAMES = ["\0", "a\0b", "\ud800", "__metadata__", "x" * 70_000]
-STATE = {
-    "w": mx.array([1.5, -2.0, float("inf")]),
-    "bias": mx.array([5.0, 6.0], mx.bfloat16),
-}
-
-
-@pytest.fixture(params=[NPZ, SAFETENSORS])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / f"state{request.param}"
-
-
-def assert_equal(got: dict[str, mx.array], want: dict[str, Any]):
-    assert set(got) == set(want)
-    for name, array in want.items():
-        assert got[name].dtype == array.dtype, name
-        assert got[name].shape == array.shape, name
-        assert bool(mx.array_equal(got[name], array, equal_nan=True)), name
 
 
 def values(dtype: str) -> mx.array:
@@ -237,85 +217,3 @@ def test_a_file_or_folder_that_is_not_there_is_an_os_error(path: Path):
         lucid.load(path)
     with pytest.raises(FileNotFoundError):
         lucid.save(STATE, path.parent / "missing" / path.name)
-
-
-def fail(*_: Any, **__: Any):
-    raise OSError("disk full")
-
-
-@pytest.mark.parametrize("exists", [True, False])
-@pytest.mark.parametrize("step", ["array", "fsync", "replace"])
-def test_a_failed_save_leaves_what_was_there(
-    path: Path, step: str, exists: bool, monkeypatch: pytest.MonkeyPatch
-):
-    if exists:
-        lucid.save(STATE, path)
-    before = {
-        name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)
-    }
-    if step == "array":
-        monkeypatch.setattr(np.lib.format, "write_array", fail)
-        monkeypatch.setattr(mx, "save_safetensors", fail)
-    else:
-        monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="disk full"):
-        lucid.save({"w": mx.zeros(5)}, path)
-    after = {
-        name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)
-    }
-    assert after == before
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_process_killed_while_saving_leaves_the_old_file(path: Path, step: str):
-    lucid.save(STATE, path)
-    script = f"import lucid, os\nos.{step} = lambda *_: os._exit(9)\n"
-    script += f"lucid.save({{'w': lucid.zeros(9)}}, {str(path)!r})"
-    env = os.environ | {"LUCID_BLAS": "0"}
-    assert subprocess.run([sys.executable, "-c", script], env=env).returncode == 9
-    assert_equal(lucid.load(path), STATE)
-
-
-def test_the_new_file_is_whole_and_synced_before_it_takes_the_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    steps: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def recorded_fsync(descriptor: int):
-        steps.append("sync" if stat.S_ISREG(os.fstat(descriptor).st_mode) else "folder")
-        fsync(descriptor)
-
-    def recorded_replace(source: str, target: Path):
-        assert_equal(lucid.load(source), STATE)
-        assert Path(source).parent == target.parent
-        steps.append("replace")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(os, "replace", recorded_replace)
-    lucid.save(STATE, path)
-    assert steps == ["sync", "replace", "folder"]
-
-
-def test_the_files_mode_follows_the_umask_and_then_the_file(path: Path):
-    umask = os.umask(0o027)
-    try:
-        lucid.save(STATE, path)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
-        path.chmod(0o604)
-        lucid.save(STATE, path)
-    finally:
-        os.umask(umask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o604
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_symbolic_link_stays_and_its_target_is_written(path: Path, exists: bool):
-    target = path.with_name(f"target{path.suffix}")
-    path.symlink_to(target.name)
-    if exists:
-        target.write_bytes(b"old")
-    lucid.save(STATE, path)
-    assert path.is_symlink()
-    assert_equal(lucid.load(target), STATE)

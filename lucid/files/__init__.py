@@ -1,0 +1,7 @@
+"""State dicts on disk: what is saved, and what is read."""
+
+from lucid.files.error import CheckpointError
+from lucid.files.loading import load
+from lucid.files.saving import save
+
+__all__ = ["CheckpointError", "load", "save"]

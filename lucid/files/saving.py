@@ -1,0 +1,85 @@
+"""State dicts to disk: plain arrays under dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import os
+from pathlib import Path
+from typing import Any
+
+from lucid._types import DTYPES
+from lucid.files.arrays import to_mlx
+from lucid.files.atomic import replacing
+from lucid.files.npz import write_npz
+import mlx.core as mx
+import mlx.nn
+from mlx.utils import tree_flatten
+import numpy as np
+
+
+def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write arrays to an `.npz` or `.safetensors` file, or leave what was there.
+
+    Args:
+        state: a state dict; nested dicts and lists (an optimizer's state) are flattened
+            to dotted names. MLX and NumPy arrays; bfloat16 stays bfloat16.
+        path: the file; its suffix chooses the format. `np.load` and `mx.load` read it.
+
+    Raises:
+        TypeError: if `state` is not a dict of arrays, or holds float64 for safetensors.
+        ValueError: for another suffix, or a name that the format cannot hold.
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> import lucid, lucid.nn as nn, tempfile, os
+        >>> path = os.path.join(tempfile.mkdtemp(), "conv.npz")
+        >>> lucid.save(nn.Conv3d(2, 3, 1).state_dict(), path)
+        >>> sorted(lucid.load(path))
+        ['bias', 'weight']
+    """
+    target = Path(os.path.realpath(os.fspath(path)))
+    suffix = check_suffix(Path(os.fspath(path)))
+    arrays = _flatten(state)
+    for name, array in arrays.items():
+        if suffix == ".safetensors" and array.dtype == mx.float64:
+            raise TypeError(f"`state[{name!r}]` is float64, which needs an .npz file.")
+    mx.eval(list(arrays.values()))
+    with replacing(target) as (file, temporary):
+        if suffix == ".npz":
+            write_npz(file, arrays)
+        else:
+            mx.save_safetensors(temporary, arrays)
+
+
+def check_suffix(path: Path) -> str:
+    if path.suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"`path` (={str(path)!r}) must end in .npz or .safetensors.")
+    return path.suffix
+
+
+def _flatten(state: Any) -> dict[str, mx.array]:
+    """Dotted names and MLX arrays, or a TypeError that names what is neither."""
+    if not isinstance(state, Mapping) or isinstance(state, mlx.nn.Module):
+        raise TypeError(
+            f"`state` must be a dict of arrays, such as model.state_dict(), "
+            f"got {type(state).__name__}."
+        )
+    arrays: dict[str, mx.array] = {}
+    for name, value in tree_flatten(dict(state)):
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES:
+            value = to_mlx(np.asarray(value))
+        if not isinstance(value, mx.array):
+            raise TypeError(f"`state[{name!r}]` is no array: {type(value).__name__}.")
+        if name in arrays:
+            raise ValueError(f"`state` has two entries called {name!r}.")
+        if "\0" in name or name == "__metadata__" or not _fits_a_header(name):
+            raise ValueError(f"`state` has a name that no file can hold: {name!r}.")
+        arrays[name] = value
+    return arrays
+
+
+def _fits_a_header(name: str) -> bool:
+    try:
+        return len(name.encode()) < 2**16 - len(".npy")  # zip's bound
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
