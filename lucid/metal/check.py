@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from lucid import _device
 from lucid.geometry import PADDING_MODES, ConvGeometry, check_padding, conv_geometry
-from lucid.metal import choice, conv, convolve, pad
+from lucid.metal import choice, conv, convolve, padding
 from lucid.ops import composed
 import mlx.core as mx
 import numpy as np
@@ -120,8 +120,10 @@ CONVOLUTIONS = {
     ),
 }
 PADS = {
-    "pad": Pair(pad.pad_kernel, pad.pad_ops, ("x",)),
-    "pad adjoint": Pair(pad.pad_adjoint_kernel, pad.pad_adjoint_ops, ("padded",)),
+    "pad": Pair(padding.pad_kernel, padding.pad_ops, ("x",)),
+    "pad adjoint": Pair(
+        padding.pad_adjoint_kernel, padding.pad_adjoint_ops, ("padded",)
+    ),
 }
 
 

@@ -226,7 +226,7 @@ def test_the_command_compares_every_kernel_and_path(capsys):
 
 def test_the_command_fails_where_a_kernel_is_wrong(monkeypatch, capsys):
     def wrong(x: mx.array, sides: Any, mode: str) -> mx.array:
-        return check.pad.pad_ops(x, sides, mode) * 1.01
+        return check.padding.pad_ops(x, sides, mode) * 1.01
 
     def failing(*_: Any) -> mx.array:
         raise RuntimeError("[metal::Device] Unable to build metal library")

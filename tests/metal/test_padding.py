@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from lucid.metal import launch, pad
+from lucid.metal import launch, padding
 import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
@@ -52,13 +52,13 @@ def test_kernels_equal_numpy(mode, channels, dtype):
             shape = (2, *size, channels)
             x = mx.array(uniform(rng, shape)).astype(dtype)
             exact = np.array(x.astype(mx.float32))
-            y = pad.pad_kernel(x, sides, mode)
+            y = padding.pad_kernel(x, sides, mode)
             np.testing.assert_array_equal(
                 np.array(y.astype(mx.float32)), numpy_pad(exact, sides, mode)
             )
             dy = mx.array(uniform(rng, y.shape)).astype(dtype)
             want = numpy_adjoint(np.array(dy.astype(mx.float32)), shape, sides, mode)
-            dx = pad.pad_adjoint_kernel(dy, sides, mode)
+            dx = padding.pad_adjoint_kernel(dy, sides, mode)
             assert_close(dx, want, "dx", dtype)
             assert y.dtype == dx.dtype == dtype
     assert set(emulation.names) == {"pad", "pad_adjoint"}
@@ -72,10 +72,10 @@ def test_twins_equal_numpy(mode):
     rng = np.random.default_rng(0)
     for sides, size in SIDES:
         x = uniform(rng, (2, *size, 3))
-        y = pad.pad_ops(mx.array(x), sides, mode)
+        y = padding.pad_ops(mx.array(x), sides, mode)
         np.testing.assert_array_equal(np.array(y), numpy_pad(x, sides, mode))
         dy = uniform(rng, y.shape)
-        dx = pad.pad_adjoint_ops(mx.array(dy), sides, mode)
+        dx = padding.pad_adjoint_ops(mx.array(dy), sides, mode)
         assert_close(dx, numpy_adjoint(dy, x.shape, sides, mode), "dx")
 
 
@@ -85,16 +85,16 @@ def test_derivatives_of_any_order_run_by_kernel(mode):
     x = mx.random.uniform(shape=(1, *size, 2))
 
     def loss(x: mx.array) -> mx.array:
-        return (pad.pad(x, sides, mode) ** 3).sum()
+        return (padding.pad(x, sides, mode) ** 3).sum()
 
     def slope(x: mx.array) -> mx.array:
         return (mx.grad(loss)(x) ** 2).sum()
 
     def with_twins(function: Any) -> Any:
         """The same with what MLX makes of the composition."""
-        by_ops = lambda x, sides, mode: pad.pad_ops(x, sides, mode)  # noqa: E731
+        by_ops = lambda x, sides, mode: padding.pad_ops(x, sides, mode)  # noqa: E731
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pad, "pad", by_ops)
+            patch.setattr(padding, "pad", by_ops)
             return function(x)
 
     with emulated_metal() as emulation:
@@ -168,10 +168,10 @@ def check_the_cases_of_planted_bugs():
     for mode, (sides, size) in itertools.product(MODES, SIDES):
         x = uniform(rng, (2, *size, 8))
         with emulated_metal():
-            y = pad.pad_kernel(mx.array(x), sides, mode)
+            y = padding.pad_kernel(mx.array(x), sides, mode)
             np.testing.assert_array_equal(np.array(y), numpy_pad(x, sides, mode))
             dy = uniform(rng, y.shape)
-            dx = pad.pad_adjoint_kernel(mx.array(dy), sides, mode)
+            dx = padding.pad_adjoint_kernel(mx.array(dy), sides, mode)
         want = numpy_adjoint(dy, x.shape, sides, mode)
         assert distance(dx, want) <= RELATIVE[mx.float32]
 

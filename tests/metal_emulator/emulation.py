@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from lucid import _device
-from lucid.metal import conv, convolve, launch, pad
+from lucid.metal import conv, convolve, launch, padding
 from lucid.ops.bilinear import Formulation
 import mlx.core as mx
 import numpy as np
@@ -19,8 +19,8 @@ from .run import run
 
 _LAUNCH = launch.launch
 _TWINS = (
-    (pad, "pad_kernel", pad.pad_ops),
-    (pad, "pad_adjoint_kernel", pad.pad_adjoint_ops),
+    (padding, "pad_kernel", padding.pad_ops),
+    (padding, "pad_adjoint_kernel", padding.pad_adjoint_ops),
     (conv, "forward_kernel", conv.forward_ops),
     (conv, "input_gradient_kernel", conv.input_gradient_ops),
     (conv, "weight_gradient_kernel", conv.weight_gradient_ops),
@@ -69,7 +69,7 @@ def emulated_metal() -> Iterator[Emulation]:
     Example:
         >>> x = mx.ones((1, 3, 3, 3, 4))
         >>> with emulated_metal() as emulation:
-        ...     y = pad.pad(x, ((1, 1), (0, 0), (0, 0)), "circular")
+        ...     y = padding.pad(x, ((1, 1), (0, 0), (0, 0)), "circular")
         >>> y.shape, emulation.names
         ((1, 5, 3, 3, 4), ['pad'])
     """

@@ -4,7 +4,7 @@ import sys
 
 from lucid import _device, nn
 from lucid.geometry import ConvGeometry, check_padding, conv_geometry
-from lucid.metal import conv, launch, pad
+from lucid.metal import conv, launch, padding
 from lucid.ops import bilinear
 import mlx.core as mx
 import pytest
@@ -47,11 +47,11 @@ def expected_sum(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
 
 
 def cubed(x: mx.array) -> mx.array:
-    return (pad.pad(x, SIDES, "replicate") ** 3).sum()
+    return (padding.pad(x, SIDES, "replicate") ** 3).sum()
 
 
 def cubed_ops(x: mx.array) -> mx.array:
-    return (pad.pad_ops(x, SIDES, "replicate") ** 3).sum()
+    return (padding.pad_ops(x, SIDES, "replicate") ** 3).sum()
 
 
 def slope_of(function):
@@ -61,8 +61,8 @@ def slope_of(function):
 
 def test_a_launch_is_recorded(x):
     with emulated_metal() as emulation:
-        padded = pad.pad(x, SIDES, "circular")
-    assert (padded == pad.pad_ops(x, SIDES, "circular")).all()
+        padded = padding.pad(x, SIDES, "circular")
+    assert (padded == padding.pad_ops(x, SIDES, "circular")).all()
     (record,) = emulation.launches
     assert record.name == "pad"
     assert record.template["T"] == mx.float32
@@ -74,16 +74,16 @@ def test_a_launch_is_recorded(x):
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_types_go_in_and_out(x, dtype):
     with emulated_metal():
-        padded = pad.pad(x.astype(dtype), SIDES, "reflect")
+        padded = padding.pad(x.astype(dtype), SIDES, "reflect")
     assert padded.dtype == dtype
-    assert (padded == pad.pad_ops(x.astype(dtype), SIDES, "reflect")).all()
+    assert (padded == padding.pad_ops(x.astype(dtype), SIDES, "reflect")).all()
 
 
 def test_a_view_is_made_contiguous(x):
     view = x[:, ::-1, :, 1::2]
     with emulated_metal():
-        padded = pad.pad(view, SIDES, "circular")
-    assert (padded == pad.pad_ops(view, SIDES, "circular")).all()
+        padded = padding.pad(view, SIDES, "circular")
+    assert (padded == padding.pad_ops(view, SIDES, "circular")).all()
 
 
 def test_gradients_run_the_adjoint_kernels(x):
@@ -191,7 +191,7 @@ def test_a_fault_in_a_kernel_reaches_the_caller(x, monkeypatch):
     launch._kernel.cache_clear()
     try:
         with emulated_metal(), pytest.raises(EmulationError, match="past its last"):
-            pad.pad(x, SIDES, "circular")
+            padding.pad(x, SIDES, "circular")
     finally:
         launch._kernel.cache_clear()
 
@@ -217,11 +217,11 @@ def test_a_gpu_is_believed_in():
 
 
 def test_the_world_is_as_before_after_an_error(x):
-    before = (_device.on_gpu, _device.running_on, launch.launch, pad.pad_kernel)
+    before = (_device.on_gpu, _device.running_on, launch.launch, padding.pad_kernel)
     kernels = conv.KERNELS
     with pytest.raises(ZeroDivisionError), emulated_metal(), _device.running_on("cpu"):
         raise ZeroDivisionError
-    after = (_device.on_gpu, _device.running_on, launch.launch, pad.pad_kernel)
+    after = (_device.on_gpu, _device.running_on, launch.launch, padding.pad_kernel)
     assert after == before
     assert conv.KERNELS is kernels
 
@@ -229,7 +229,7 @@ def test_the_world_is_as_before_after_an_error(x):
 def test_emulations_nest(x):
     with emulated_metal() as outer:
         with emulated_metal() as inner:
-            pad.pad(x, SIDES, "circular")
+            padding.pad(x, SIDES, "circular")
         assert inner.names == ["pad"]
-        pad.pad(x, SIDES, "reflect")
+        padding.pad(x, SIDES, "reflect")
     assert outer.names == ["pad"]
