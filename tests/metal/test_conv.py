@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.metal_emulator import emulated_metal
-from tests.metal_emulator.sanitize import sanitizer_report
+from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.ops.test_composed import geometry_of
 from tests.oracle import MODES, Problem, direct, random_problem, uniform
 from tests.oracle.tolerances import assert_close
@@ -241,6 +241,7 @@ def launches_of(cases: list[tuple[Problem, mx.Dtype]]) -> list[Any]:
     return [(one.kernel, one.inputs) for every in emulations for one in every.launches]
 
 
+@needs_sanitizers
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_kernels_are_clean_under_the_sanitizers(dtype):
     """Of addresses and of undefined behavior: every mode, each tile in some dtype."""
@@ -253,6 +254,7 @@ def test_kernels_are_clean_under_the_sanitizers(dtype):
     assert sanitizer_report(launches_of(cases)) == ""
 
 
+@needs_sanitizers
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tile", TILES)
@@ -265,6 +267,7 @@ def test_every_tile_and_mode_is_clean_under_the_sanitizers(tile, mode):
     assert sanitizer_report(launches_of(cases)) == ""
 
 
+@needs_sanitizers
 def test_the_sanitizers_see_a_read_past_the_last_voxel(monkeypatch):
     """Which changes no output: it is made for those that a strip has too many."""
     text = launch.source("conv_forward").replace("q > last ? -1 :", "")

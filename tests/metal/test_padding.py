@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.metal_emulator import emulated_metal
-from tests.metal_emulator.sanitize import sanitizer_report
+from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.oracle import uniform
 from tests.oracle.tolerances import RELATIVE, assert_close, distance
 
@@ -41,6 +41,7 @@ def numpy_adjoint(dy: np.ndarray, shape: tuple[int, ...], sides: Any, mode: str)
     return dx.reshape(shape)
 
 
+@needs_sanitizers
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("channels", [1, 3, 4, 8])
 @pytest.mark.parametrize("mode", MODES)

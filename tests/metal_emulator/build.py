@@ -1,6 +1,6 @@
 """Compiles kernels, each once, into a cache below the system's temporary folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import ctypes
 import functools
 import getpass
@@ -21,6 +21,7 @@ from .errors import KernelRefusedError, MissingToolError
 from .lint import forbidden_constructs
 from .translate import ENTRY, to_cpp
 
+ZIG = (sys.executable, "-m", "ziglang", "c++", "-fno-stack-protector")
 SANITIZERS = "LUCID_EMULATOR_SANITIZERS"  # set for the child process of sanitize.py
 
 _INCLUDE = Path(__file__).parent / "include"
@@ -67,13 +68,26 @@ def runtime() -> ctypes.CDLL:
 
 @functools.cache
 def compiler() -> tuple[str, ...]:
-    command = shlex.split(os.environ.get("CXX", "g++"))
-    if shutil.which(command[0]) is None:
-        raise MissingToolError(
-            f"no C++ compiler `{command[0]}`: install g++ (Debian: apt install g++; "
-            "macOS: xcode-select --install), or name another in CXX"
-        )
-    return tuple(command)
+    """The one that CXX names; else g++; else the one that the registry has."""
+    if "CXX" in os.environ:
+        command = tuple(shlex.split(os.environ["CXX"]))
+        if not _runs(command):
+            raise MissingToolError(f"CXX (={os.environ['CXX']!r}) is no C++ compiler")
+        return command
+    for command in (("g++",), ZIG):
+        if _runs(command):
+            return command
+    raise MissingToolError(
+        "no C++ compiler: install g++ (Debian: apt install g++; macOS: "
+        "xcode-select --install), `pip install ziglang`, or name another in CXX"
+    )
+
+
+def _runs(command: Sequence[str]) -> bool:
+    if not command or shutil.which(command[0]) is None:
+        return False
+    # Without Apple's command line tools, macOS has a g++ that only asks for them.
+    return not subprocess.run([*command, "--version"], capture_output=True).returncode
 
 
 @functools.cache

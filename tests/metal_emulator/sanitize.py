@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pytest
 
 from .build import SANITIZERS, compiler
 from .capture import Kernel
@@ -49,11 +50,28 @@ def _environment() -> dict[str, str]:
 
 
 def _library(name: str) -> str:
-    command = [*compiler(), f"-print-file-name={name}.so"]
-    found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    if not Path(found).is_absolute():
+    found = _answer(f"-print-file-name={name}.so")
+    if not Path(found).is_absolute() or "clang" in _answer("--version"):
         raise MissingToolError(f"the sanitizers need g++ with {name}, on Linux")
     return found
+
+
+def _answer(question: str) -> str:
+    command = [*compiler(), question]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def _are_there() -> bool:
+    try:
+        return sys.platform == "linux" and bool(_library("libasan"))
+    except MissingToolError:
+        return False
+
+
+needs_sanitizers = pytest.mark.skipif(
+    not _are_there(),
+    reason="the address sanitizer's library is g++'s, and loaded by Linux's means",
+)
 
 
 def _main(path: str) -> None:

@@ -31,15 +31,38 @@ def test_a_function_that_metal_lacks_does_not_compile():
         result("y[i] = metal::erf(a[i]);", mx.ones(64))
 
 
-def test_a_missing_compiler_is_named_in_one_line(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
+@pytest.fixture
+def fresh_compiler():
+    """The compiler is looked for anew, and again after the test."""
     build.compiler.cache_clear()
-    try:
-        with pytest.raises(MissingToolError, match=r"install g\+\+") as error:
-            result("y[i] = a[i] + 2.0f;", mx.ones(64))
-    finally:
-        build.compiler.cache_clear()
+    yield
+    build.compiler.cache_clear()
+
+
+@pytest.mark.parametrize("command", ["no-such-compiler", "false", ""])
+def test_a_compiler_that_is_none_is_named_in_one_line(
+    command, monkeypatch, fresh_compiler
+):
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(MissingToolError, match=f"CXX.*{command}") as error:
+        result("y[i] = a[i] + 2.0f;", mx.ones(64))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_without_a_system_compiler_the_registry_s_is_taken(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert build.compiler() == build.ZIG
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_without_any_compiler_the_ways_to_one_are_named(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(build, "ZIG", ("no-such-zig",))
+    with pytest.raises(MissingToolError, match=r"install g\+\+.*pip install ziglang"):
+        build.compiler()
 
 
 def test_mlx_s_own_functions_are_there_as_on_a_mac():

@@ -11,7 +11,7 @@ import pytest
 
 from . import Emulation, emulated_metal
 from .errors import EmulationError
-from .sanitize import sanitizer_report
+from .sanitize import needs_sanitizers, sanitizer_report
 
 SIDES = ((1, 1), (2, 0), (0, 1))
 
@@ -177,6 +177,7 @@ def test_what_ran_passes_the_second_front_end(everything):
     assert everything.type_errors() == []
 
 
+@needs_sanitizers
 @pytest.mark.skipif(sys.platform != "linux", reason="as in test_sanitize.py")
 def test_what_ran_passes_the_sanitizers(everything):
     launches = [(record.kernel, record.inputs) for record in everything.launches]

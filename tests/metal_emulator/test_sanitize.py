@@ -1,16 +1,13 @@
 """The child process that runs under the sanitizers."""
 
-import sys
-
 import mlx.core as mx
 import pytest
 
 from .run import run
-from .sanitize import sanitizer_report
+from .sanitize import needs_sanitizers, sanitizer_report
 from .tiny_kernels import BARRIER, tiny_kernel, to_numpy
 
-# They are loaded before Python by means that only Linux has.
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+pytestmark = needs_sanitizers
 
 X = mx.arange(64, dtype=mx.float32)
 SUM = f"threadgroup float t[64]; t[i] = a[i]; {BARRIER} y[i] = t[63 - i];"
