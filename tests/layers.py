@@ -163,10 +163,21 @@ SHAPES = [
     Row("Identity"),
 ]
 
+_SIDES = (1, 0, 2, 1, 0, 3)
+
+PADDINGS = [
+    *rows("ConstantPad3d", ((2, -1.5), {}), (((-1, 2, 0, 1, -2, 0), 3), {})),
+    *rows("ZeroPad3d", ((_SIDES,), {}), ((1,), {})),
+    *rows("ReflectionPad3d", ((_SIDES,), {}), ((4,), {})),
+    *rows("ReplicationPad3d", ((_SIDES,), {}), ((7,), {})),
+    *rows("CircularPad3d", ((_SIDES,), {}), ((5,), {})),
+]
+
 FAMILIES: dict[str, Sequence[Row]] = {
     "convolutions": CONVOLUTIONS,
     "activations": ACTIVATIONS,
     "shapes": SHAPES,
+    "paddings": PADDINGS,
 }
 
 ROWS = [row for family in FAMILIES.values() for row in family]
@@ -204,4 +215,7 @@ REFUSED = [
     Refused("Conv3d", (4, 6, 3), shapes=((2, 4, 5, 5),), says="channels"),
     Refused("Conv3d", (4, 6, 3), shapes=((4, 5, 5),), says="input"),
     Refused("Conv3d", (4, 6, 3), shapes=((2, 4, 2, 5, 5),), says="kernel_size"),
+    Refused("ReflectionPad3d", (4,), shapes=((2, 3, 4, 5, 5),), says="reflect"),
+    Refused("CircularPad3d", (5,), shapes=((2, 3, 4, 5, 5),), says="circular"),
+    Refused("ReplicationPad3d", (1,), shapes=((4, 5, 5),), says="input"),
 ]

@@ -14,9 +14,18 @@ from lucid.nn.activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, T
 from lucid.nn.container import ModuleDict, ModuleList, Sequential
 from lucid.nn.conv import Conv3d, LazyConv3d
 from lucid.nn.flatten import Flatten, Identity
+from lucid.nn.padding import (
+    CircularPad3d,
+    ConstantPad3d,
+    ReflectionPad3d,
+    ReplicationPad3d,
+    ZeroPad3d,
+)
 
 __all__ = [
     "GELU",
+    "CircularPad3d",
+    "ConstantPad3d",
     "Conv3d",
     "Flatten",
     "Identity",
@@ -28,6 +37,8 @@ __all__ = [
     "ModuleList",
     "Parameter",
     "ReLU",
+    "ReflectionPad3d",
+    "ReplicationPad3d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -35,6 +46,7 @@ __all__ = [
     "StateDictError",
     "Tanh",
     "UninitializedParameterError",
+    "ZeroPad3d",
     "functional",
     "has_uninitialized_params",
     "init",
