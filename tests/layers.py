@@ -155,6 +155,15 @@ ACTIVATIONS = [
     *rows("GELU", (("tanh",), {})),
     *rows("LeakyReLU", ((0.3,), {})),
     *rows("Softmax", ((1,), {}), ((), {"dim": -2}), unbatched=False),
+    *rows("LogSoftmax", ((1,), {}), ((), {"dim": -2}), unbatched=False),
+    Row("PReLU"),
+    Row("PReLU", (4, 0.1), unbatched=False),
+    *rows("ELU", ((), {}), ((0.3, True), {})),
+    *rows("SELU", ((), {}), ((True,), {})),
+    *rows("CELU", ((), {}), ((0.3,), {}), ((-0.7,), {})),
+    *rows("Mish", ((), {}), ((), {"inplace": True})),
+    *rows("Hardswish", ((), {})),
+    *rows("Softplus", ((), {}), ((3.0, 2.0), {})),
 ]
 
 SHAPES = [

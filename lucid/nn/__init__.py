@@ -10,7 +10,23 @@ from lucid.nn._lazy import (
 from lucid.nn._module import Module, Parameter
 from lucid.nn._state_dict import StateDictError
 from lucid.nn._uninitialized import UninitializedParameterError
-from lucid.nn.activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from lucid.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Hardswish,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from lucid.nn.container import ModuleDict, ModuleList, Sequential
 from lucid.nn.conv import Conv3d, LazyConv3d
 from lucid.nn.flatten import Flatten, Identity
@@ -23,18 +39,25 @@ from lucid.nn.padding import (
 )
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "SELU",
     "CircularPad3d",
     "ConstantPad3d",
     "Conv3d",
     "Flatten",
+    "Hardswish",
     "Identity",
     "LazyConv3d",
     "LazyModule",
     "LeakyReLU",
+    "LogSoftmax",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "PReLU",
     "Parameter",
     "ReLU",
     "ReflectionPad3d",
@@ -43,6 +66,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "StateDictError",
     "Tanh",
     "UninitializedParameterError",

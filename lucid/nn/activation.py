@@ -1,11 +1,20 @@
-"""Activation layers: no state, the functions of `lucid.nn.functional`."""
+"""Activation layers: the functions of `lucid.nn.functional`."""
 
 from __future__ import annotations
 
-from lucid._types import Tensor
+from lucid import _device
+from lucid._types import (
+    DeviceLike,
+    DTypeLike,
+    Tensor,
+    check_float_dtype,
+    positive,
+    resolve_dtype,
+)
 from lucid.nn import functional as F
 from lucid.nn._module import Module
 from lucid.nn.functional.activation import check_approximate
+import mlx.core as mx
 
 
 class ReLU(Module):
@@ -89,6 +98,154 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}{inplace}"
 
 
+class PReLU(Module):
+    """x where x > 0, else weight * x, the weight being learned.
+
+    Args:
+        num_parameters: 1, or the number of channels (the length of axis 1) for a
+            slope each.
+        init: what every slope begins with.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> nn.PReLU()(lucid.tensor([-1.0, 2.0]))
+        array([-0.25, 2], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: DeviceLike = None,
+        dtype: DTypeLike = None,
+    ):
+        super().__init__()
+        self.num_parameters = positive("num_parameters", num_parameters)
+        self.init = init
+        self.device = _device.name(device)
+        resolved = resolve_dtype(dtype)
+        check_float_dtype("dtype", resolved)
+        self.weight = mx.full((self.num_parameters,), init, resolved)
+
+    def forward(self, input: Tensor) -> Tensor:
+        with _device.running_on(self.device):
+            return F.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """x where x > 0, else alpha * (exp(x) - 1).
+
+    Args:
+        alpha: minus the limit far below zero.
+        inplace: accepted for PyTorch's sake; the result is always a new array.
+    """
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        super().__init__()
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class SELU(Module):
+    """`ELU` scaled so that it normalizes by itself; see `F.selu`.
+
+    Args:
+        inplace: accepted for PyTorch's sake; the result is always a new array.
+    """
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.selu(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class CELU(Module):
+    """x where x > 0, else alpha * (exp(x / alpha) - 1).
+
+    Args:
+        alpha: minus the limit far below zero.
+        inplace: accepted for PyTorch's sake; the result is always a new array.
+    """
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        super().__init__()
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.celu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class Mish(Module):
+    """x * tanh(softplus(x)), elementwise.
+
+    Args:
+        inplace: accepted for PyTorch's sake; the result is always a new array.
+    """
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.mish(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class Hardswish(Module):
+    """x * min(max(x + 3, 0), 6) / 6, elementwise.
+
+    Args:
+        inplace: accepted for PyTorch's sake; the result is always a new array.
+    """
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardswish(input)
+
+
+class Softplus(Module):
+    """log(1 + exp(beta * x)) / beta, a smooth ReLU.
+
+    Args:
+        beta: how sharply it bends at zero.
+        threshold: where beta * x is larger, the result is x itself.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0):
+        super().__init__()
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
 class Sigmoid(Module):
     """1 / (1 + exp(-x)), elementwise."""
 
@@ -117,6 +274,24 @@ class Softmax(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """x - log(sum(exp(x))) along one axis.
+
+    Args:
+        dim: the axis. PyTorch guesses when it is None; Lucid asks for it.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

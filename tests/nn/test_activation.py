@@ -22,6 +22,10 @@ def phi(x):
     return (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
 
 
+def elu(x, alpha):
+    return np.where(x > 0, x, alpha * np.expm1(x))
+
+
 def softmax(x, axis):
     e = np.exp(x)
     return e / e.sum(axis, keepdims=True)
@@ -49,6 +53,34 @@ CASES = {
     ),
     "sigmoid": (nn.Sigmoid(), F.sigmoid, sigmoid),
     "tanh": (nn.Tanh(), F.tanh, np.tanh),
+    "elu": (nn.ELU(0.7), lambda x: F.elu(x, 0.7), lambda x: elu(x, 0.7)),
+    "selu": (
+        nn.SELU(),
+        F.selu,
+        lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772),
+    ),
+    "celu": (
+        nn.CELU(0.7),
+        lambda x: F.celu(x, 0.7),
+        lambda x: 0.7 * elu(x / 0.7, 1.0),
+    ),
+    "mish": (nn.Mish(), F.mish, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "hardswish": (
+        nn.Hardswish(),
+        F.hardswish,
+        lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    ),
+    "softplus": (nn.Softplus(), F.softplus, lambda x: np.log1p(np.exp(x))),
+    "softplus_beta": (
+        nn.Softplus(2.0, 30),
+        lambda x: F.softplus(x, 2.0),
+        lambda x: np.log1p(np.exp(2 * x)) / 2,
+    ),
+    "log_softmax": (
+        nn.LogSoftmax(1),
+        lambda x: F.log_softmax(x, 1),
+        lambda x: np.log(softmax(x, 1)),
+    ),
     "softmax": (nn.Softmax(1), lambda x: F.softmax(x, 1), lambda x: softmax(x, 1)),
     "softmax_last": (
         nn.Softmax(dim=-1),
@@ -80,7 +112,9 @@ def test_gradient_is_the_formulas_slope(name):
     got = mx.grad(lambda x: (function(x) * mx.array(rows)).sum())(
         mx.array(x.astype(np.float32))
     )
-    if "softmax" in name:
+    if name == "log_softmax":
+        want = rows - softmax(x, 1) * (rows + 0 * x).sum(1, keepdims=True)
+    elif "softmax" in name:
         y = formula(x)
         axis = 1 if name == "softmax" else -1
         want = y * (rows - (rows * y).sum(axis, keepdims=True))
@@ -102,6 +136,68 @@ def test_the_dtype_is_kept(name, dtype):
     np.testing.assert_allclose(
         np.array(got.astype(mx.float32)), want, rtol=bound, atol=bound
     )
+
+
+def test_prelu_learns_a_slope_for_each_channel():
+    weight = mx.array([0.1, 0.2, -0.3, 2.0, 0.0])
+    got = np.array(F.prelu(mx.array(X), weight))
+    slopes = np.array(weight)[:, None]
+    np.testing.assert_allclose(got, np.where(X > 0, X, slopes * X), rtol=1e-6)
+    gradient = mx.grad(lambda w: F.prelu(mx.array(X), w).sum())(weight)
+    want = np.where(X > 0, 0, X).sum((0, 2))
+    np.testing.assert_allclose(np.array(gradient), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "says"),
+    [
+        (lucid.ones(3), ValueError, r"`weight` must have shape \(1,\) or \(5,\)"),
+        (lucid.ones(5, 1), ValueError, "`weight`"),
+        (lucid.ones(5, dtype="float16"), TypeError, r"`weight` \(=float16\)"),
+        (0.25, TypeError, "`weight` must be a lucid.Tensor"),
+    ],
+)
+def test_prelu_refuses_another_weight(weight, error, says):
+    with pytest.raises(error, match=says):
+        F.prelu(lucid.ones(4, 5, 7), weight)
+
+
+# A kink's own slope, and what the functions are at the ends of the numbers.
+KINKS = {
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.3), 0.3, -math.inf),
+    "leaky_relu(0)": (lambda x: F.leaky_relu(x, 0.0), 0.0, 0.0),
+    "leaky_relu(2)": (lambda x: F.leaky_relu(x, 2.0), 2.0, -math.inf),
+    "leaky_relu(-1)": (lambda x: F.leaky_relu(x, -1.0), -1.0, math.inf),
+    "prelu": (lambda x: F.prelu(x, mx.array([0.3])), 0.3, -math.inf),
+    "elu": (lambda x: F.elu(x, 0.3), 0.3, -0.3),
+    "selu": (F.selu, 1.7580993408473766, -1.7580993408473766),
+    "celu": (lambda x: F.celu(x, 0.3), 1.0, -0.3),
+    "softplus": (F.softplus, 0.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_zero_counts_as_negative_and_infinity_has_its_limit(name):
+    function, slope, lowest = KINKS[name]
+    ends = mx.array([-math.inf, math.inf])
+    assert function(ends).tolist() == pytest.approx([lowest, math.inf])
+    gradient = mx.grad(lambda x: function(x).sum())(mx.array([0.0, 3.0]))
+    high = 1.0507009873554805 if name == "selu" else 1.0
+    assert gradient.tolist() == pytest.approx([slope, high], abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["leaky_relu", "prelu", "log_softmax"])
+def test_plain_operations_and_forward_mode_give_the_same(name):
+    function = {**KINKS, "log_softmax": [lambda x: F.log_softmax(x, 0)]}[name][0]
+    x = mx.array([-1.5, 0.2, 3.0])
+    (value,), (tangent,) = mx.jvp(function, [x], [x])
+    with lucid.plain_operations():
+        (plain,), (other,) = mx.jvp(function, [x], [x])
+        gradient = mx.grad(lambda x: (function(x) * x).sum())(x)
+    np.testing.assert_allclose(np.array(value), np.array(plain), rtol=1e-6)
+    np.testing.assert_allclose(np.array(tangent), np.array(other), rtol=1e-5)
+    want = mx.grad(lambda x: (function(x) * x).sum())(x)
+    np.testing.assert_allclose(np.array(gradient), np.array(want), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "silu", "tanh", "gelu", "softmax"])
@@ -140,6 +236,14 @@ def test_repr_shows_the_arguments():
         "LeakyReLU(negative_slope=0.3)",
         "Sigmoid()",
         "Tanh()",
+        "ELU(alpha=0.7)",
+        "SELU()",
+        "CELU(alpha=0.7)",
+        "Mish()",
+        "Hardswish()",
+        "Softplus(beta=1.0, threshold=20.0)",
+        "Softplus(beta=2.0, threshold=30)",
+        "LogSoftmax(dim=1)",
         "Softmax(dim=1)",
         "Softmax(dim=-1)",
     ]

@@ -26,7 +26,7 @@ CLASSES = sorted({row.name for row in ROWS})
 DEPRECATED = ("size_average", "reduce")
 # Arguments of functions: in place, in another dtype, or for warnings' sake.
 OF_PYTORCH_ALONE = ("inplace", "dtype", "_stacklevel")
-GUESSES_AN_AXIS = ("Softmax", "softmax")
+GUESSES_AN_AXIS = ("Softmax", "softmax", "LogSoftmax", "log_softmax")
 
 of_every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 

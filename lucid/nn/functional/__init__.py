@@ -1,25 +1,41 @@
 """Functions of arrays, without state: `import lucid.nn.functional as F`."""
 
 from lucid.nn.functional.activation import (
+    celu,
+    elu,
     gelu,
+    hardswish,
     leaky_relu,
+    log_softmax,
+    mish,
+    prelu,
     relu,
+    selu,
     sigmoid,
     silu,
     softmax,
+    softplus,
     tanh,
 )
 from lucid.nn.functional.conv import conv3d
 from lucid.nn.functional.padding import pad
 
 __all__ = [
+    "celu",
     "conv3d",
+    "elu",
     "gelu",
+    "hardswish",
     "leaky_relu",
+    "log_softmax",
+    "mish",
     "pad",
+    "prelu",
     "relu",
+    "selu",
     "sigmoid",
     "silu",
     "softmax",
+    "softplus",
     "tanh",
 ]

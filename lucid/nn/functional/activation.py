@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from lucid._types import Tensor
+from lucid._types import Tensor, check_float_dtype, dtype_name
+from lucid.nn.functional.conv import check_array
+from lucid.ops import activation as ops
+from lucid.ops.softmax import Normalized
 import mlx.core as mx
 import mlx.nn
+
+# Klambauer et al., 2017: what keeps mean 0 and variance 1.
+_SELU_SCALE = 1.0507009873554804934193349852946
+_SELU_ALPHA = 1.6732632423543772848170429916717
 
 
 def relu(input: Tensor) -> Tensor:
@@ -37,9 +44,84 @@ def silu(input: Tensor) -> Tensor:
     return mlx.nn.silu(input)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(
+    input: Tensor, negative_slope: float = 0.01, inplace: bool = False
+) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    return mlx.nn.leaky_relu(input, negative_slope)
+    return ops.leaky_relu(input, negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, else weight * x, the weight being learned (He et al., 2015).
+
+    Args:
+        input: any floating array.
+        weight: one slope, or one for each entry of axis 1; of the same dtype.
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: for another number of slopes.
+    """
+    check_array("input", input)
+    check_array("weight", weight)
+    check_float_dtype("input", input.dtype)
+    if weight.dtype != input.dtype:
+        raise TypeError(
+            f"`weight` (={dtype_name(weight.dtype)}) must have the dtype of `input` "
+            f"(={dtype_name(input.dtype)})."
+        )
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.ndim > 1 or weight.size not in (1, channels):
+        raise ValueError(
+            f"`weight` must have shape (1,) or ({channels},), got {weight.shape}."
+        )
+    spread = [1] * input.ndim
+    if weight.size > 1:
+        spread[1] = channels
+    return ops.prelu(input, weight.reshape(spread))
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al., 2016)."""
+    # A minimum's gradient at 0 goes to its second argument: x counts as negative.
+    return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input))
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """`elu` scaled so that it normalizes by itself (Klambauer et al., 2017)."""
+    return _SELU_SCALE * elu(input, _SELU_ALPHA)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron, 2017).
+
+    Raises:
+        ValueError: if `alpha` is 0.
+    """
+    if alpha == 0:
+        raise ValueError("`alpha` (=0) must not be 0.")
+    return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input) / alpha)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x)) (Misra, 2019)."""
+    # With e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2): one exponential,
+    # in float32 since it is squared, and 1 beyond 20.
+    x = input.astype(mx.float32)
+    e = mx.exp(mx.minimum(x, 20.0))
+    ratio = e * (e + 2)
+    return (x * (ratio / (ratio + 2))).astype(input.dtype)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
+    return input * (mx.minimum(6.0, mx.maximum(0.0, input + 3)) / 6)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+    scaled = beta * input
+    return mx.where(scaled > threshold, input, mx.logaddexp(scaled, 0.0) / beta)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -55,3 +137,8 @@ def tanh(input: Tensor) -> Tensor:
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
     return mx.softmax(input, axis=dim)
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """x - log(sum(exp(x))) along `dim`."""
+    return input - Normalized(input, dim).logsumexp
