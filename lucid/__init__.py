@@ -8,12 +8,11 @@ _cpu.prepare()  # before anything imports MLX
 from lucid import distributed, nn, optim
 from lucid._plain import plain_operations
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
+from lucid.conversion import from_numpy, tensor
 from lucid.creation import (
     arange,
-    cat,
     empty,
     eye,
-    from_numpy,
     full,
     get_rng_state,
     linspace,
@@ -24,12 +23,11 @@ from lucid.creation import (
     randint,
     randn,
     set_rng_state,
-    stack,
-    tensor,
     zeros,
     zeros_like,
 )
 from lucid.files import CheckpointError, load, save
+from lucid.joining import cat, stack
 from lucid.nn.summary import summary
 from mlx.core import (
     bfloat16,

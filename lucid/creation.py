@@ -8,7 +8,6 @@ where an operation runs, not where its result lives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import math
 from typing import Any
 
@@ -18,14 +17,18 @@ from lucid._types import (
     DTypeLike,
     Tensor,
     check_allocatable,
+    check_array,
     check_float_dtype,
     dtype_name,
+    finite,
     integer,
-    plain_numpy,
+    number,
+    real,
     resolve_dtype,
+    scalar,
+    shown,
 )
 import mlx.core as mx
-import numpy as np
 
 # One object for all threads; its entry is the calling thread's key.
 _random_state: Any = mx.random.state
@@ -65,17 +68,16 @@ def full(
     device: DeviceLike = None,
 ) -> Tensor:
     """A tensor holding one value; without a dtype, the value's kind decides."""
-    fill_value = _number("fill_value", fill_value)
-    resolved = (
-        _kind_of("fill_value", fill_value) if dtype is None else resolve_dtype(dtype)
-    )
-    return _filled((size,), fill_value, resolved, device)
+    value = number("fill_value", fill_value)
+    resolved = _kind_of("fill_value", value) if dtype is None else resolve_dtype(dtype)
+    return _filled((size,), value, resolved, device, name="fill_value")
 
 
 def zeros_like(
     input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
     """Zeros of the shape, and unless told otherwise the dtype, of `input`."""
+    check_array("input", input)
     return zeros(
         input.shape, dtype=input.dtype if dtype is None else dtype, device=device
     )
@@ -85,6 +87,7 @@ def ones_like(
     input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
     """Ones of the shape, and unless told otherwise the dtype, of `input`."""
+    check_array("input", input)
     return ones(
         input.shape, dtype=input.dtype if dtype is None else dtype, device=device
     )
@@ -105,14 +108,11 @@ def arange(
         >>> lucid.arange(2, 8, 3)
         array([2, 5], dtype=int32)
     """
-    first = _number("start", 0 if end is None else start)
-    last = _number("end", start if end is None else end)
-    step = _number("step", step)
-    if step == 0 or not all(map(math.isfinite, (first, last, step))):
-        raise ValueError(
-            f"`start`, `end` and `step` (={first}, {last}, {step}) must be finite, and "
-            "`step` not 0."
-        )
+    first = _bound("start", 0 if end is None else start)
+    last = _bound("start" if end is None else "end", start if end is None else end)
+    step = _bound("step", step)
+    if step == 0:
+        raise ValueError("`step` must not be 0.")
     count = min((last - first) / step, 2.0**63)  # beyond that, an infinite quotient
     check_allocatable("`end`", (max(0, math.ceil(count)),), 8)
     if dtype is not None:
@@ -134,18 +134,22 @@ def linspace(
     device: DeviceLike = None,
 ) -> Tensor:
     """`steps` values from start to end, both included, evenly apart."""
-    (steps,) = _shape((steps,), name="steps")
+    first, last, resolved = real("start", start), real("end", end), resolve_dtype(dtype)
+    (count,) = _shape((steps,), max(resolved.size, 4), name="steps")
     with _device.running_on(device):
-        return mx.linspace(start, end, steps, dtype=resolve_dtype(dtype))
+        return mx.linspace(first, last, count, dtype=resolved)
 
 
 def eye(
     n: int, m: int | None = None, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix; m is n unless given."""
-    rows, columns = _shape((n, n if m is None else m), name="n")
+    resolved = resolve_dtype(dtype)
+    (rows,) = _shape((n,), name="n")
+    (columns,) = (rows,) if m is None else _shape((m,), name="m")
+    check_allocatable("`n`", (rows, columns), resolved.size)
     with _device.running_on(device):
-        return mx.eye(rows, columns, dtype=resolve_dtype(dtype))
+        return mx.eye(rows, columns, dtype=resolved)
 
 
 def rand(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
@@ -179,50 +183,38 @@ def randint(
         low, high, size = 0, low, high
     low, high = integer("low", low), integer("high", high)
     if low >= high:
-        raise ValueError(f"`low` (={low}) must be below `high` (={high}).")
+        raise ValueError(
+            f"`low` (={shown(low)}) must be below `high` (={shown(high)})."
+        )
     resolved = resolve_dtype(dtype)
     if not mx.issubdtype(resolved, mx.integer):
         raise TypeError(f"`dtype` (={dtype_name(resolved)}) must be an integer dtype.")
     bounds = mx.iinfo(resolved)
     if low < bounds.min or high - 1 > bounds.max:
         raise ValueError(
-            f"`low` (={low}) or `high` (={high}) is beyond {dtype_name(resolved)}."
+            f"`low` (={shown(low)}) or `high` (={shown(high)}) is beyond "
+            f"{dtype_name(resolved)}."
         )
+    shape = _shape((size,), itemsize=8)
+    check_allocatable("`size`", (math.prod(shape),), itemsize=8)
     with _device.running_on(device):
-        return mx.random.randint(low, high, shape=_shape((size,)), dtype=resolved)
+        return _integers(low, high - low, shape).astype(resolved)
 
 
-def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """A tensor of a number, nested lists, a NumPy array or another tensor (copied).
+def _integers(low: int, count: int, shape: tuple[int, ...]) -> Tensor:
+    """int64 or uint64 numbers from `low` on, `count` of them, each as likely.
 
-    NumPy's float64 becomes float32 unless `dtype` asks for it.
-
-    Example:
-        >>> import lucid
-        >>> lucid.tensor([[1.0, 2.0]]).shape
-        (1, 2)
+    `mx.random.randint` draws by float32, which has no odd number beyond 2^24. Here a
+    remainder of 64 bits is taken: one number is more likely than another by
+    count / 2^64 at most.
     """
-    if isinstance(data, np.ndarray):
-        data = plain_numpy("data", data)
-    with _device.running_on(device):
-        return mx.array(data, None if dtype is None else resolve_dtype(dtype))
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor with a NumPy array's values (copied; float64 becomes float32)."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"`array` must be a numpy.ndarray, not {type(array).__name__}.")
-    return mx.array(plain_numpy("array", array))
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors along an axis they have."""
-    return mx.concatenate(_sequence(tensors), axis=dim)
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors of one shape along a new axis."""
-    return mx.stack(_sequence(tensors), axis=dim)
+    key, draw = mx.random.split(get_rng_state())
+    bits = mx.random.split(draw, math.prod(shape)).view(mx.uint64).reshape(shape)
+    set_rng_state(key)
+    if count < 2**64:
+        bits = bits % scalar("high", count, mx.uint64)
+    numbers = bits + scalar("low", low % 2**64, mx.uint64)  # modulo 2^64
+    return numbers.view(mx.int64) if low < 0 else numbers
 
 
 def manual_seed(seed: int) -> None:
@@ -249,14 +241,16 @@ def set_rng_state(new_state: Tensor) -> None:
 
 
 def _filled(
-    size: tuple[Any, ...], value: float, dtype: DTypeLike, device: DeviceLike
+    size: tuple[Any, ...],
+    value: Any,
+    dtype: DTypeLike,
+    device: DeviceLike,
+    name: str = "value",
 ) -> Tensor:
     resolved = resolve_dtype(dtype)
     shape = _shape(size, resolved.size)
-    if resolved == mx.bool_:
-        value = bool(value)  # mx.full would keep an int's own dtype
     with _device.running_on(device):
-        return mx.full(shape, value, dtype=resolved)
+        return mx.full(shape, scalar(name, value, resolved))
 
 
 def _shape(
@@ -267,7 +261,7 @@ def _shape(
         size = tuple(size[0])
     shape = tuple(integer(name, length) for length in size)
     if any(length < 0 for length in shape):
-        raise ValueError(f"`{name}` (={shape}) must not be negative.")
+        raise ValueError(f"`{name}` (={shown(shape)}) must not be negative.")
     check_allocatable(f"`{name}`", shape, itemsize)
     return shape
 
@@ -278,14 +272,14 @@ def _floating(dtype: DTypeLike) -> mx.Dtype:
     return resolved
 
 
-def _number(name: str, value: Any) -> Any:
-    """A Python number of a Python or NumPy one."""
-    number = value.item() if isinstance(value, np.generic) else value
-    if not isinstance(number, int | float | complex):
-        raise TypeError(f"`{name}` (={value!r}) must be a number.")
-    if isinstance(number, int) and not -(2**63) <= number < 2**63:
-        raise ValueError(f"`{name}` (={number}) is beyond int64.")
-    return number
+def _bound(name: str, value: Any) -> int | float:
+    """A finite number that MLX can count from."""
+    bound = number(name, value)
+    if isinstance(bound, bool) or not isinstance(bound, int):
+        return finite(name, bound)
+    if not -(2**63) <= bound < 2**63:
+        raise ValueError(f"`{name}` (={shown(bound)}) is beyond int64.")
+    return bound
 
 
 def _kind_of(name: str, *values: Any) -> mx.Dtype:
@@ -300,9 +294,3 @@ def _kind_of(name: str, *values: Any) -> mx.Dtype:
     if not all(-(2**31) <= value < 2**31 for value in values):
         raise ValueError(f"`{name}` needs more than int32 holds: give a wider `dtype`.")
     return mx.int32
-
-
-def _sequence(tensors: Sequence[Tensor]) -> list[Tensor]:
-    if not isinstance(tensors, tuple | list) or not tensors:
-        raise TypeError("`tensors` must be a non-empty tuple or list of tensors.")
-    return list(tensors)

@@ -38,7 +38,7 @@ def conv3d(
 
 
 def pad(
-    x: mx.array, sides: Sequence[tuple[int, int]], mode: str, value: float = 0.0
+    x: mx.array, sides: Sequence[tuple[int, int]], mode: str, value: mx.array
 ) -> mx.array:
     """Pad the last `len(sides)` axes of `x` by (before, after) voxels each."""
     if _device.on_gpu():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import functools
 from typing import Any
 
-from lucid._types import check_allocatable, triple
+from lucid._types import check_allocatable, one_of, shown, triple
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -82,7 +82,8 @@ def check_padding(padding: Any, stride: Triple) -> Triple | str:
         return triple("padding", padding, minimum=0)
     if padding not in ("same", "valid"):
         raise ValueError(
-            f"`padding` (={padding!r}) must be an int, three ints, 'same' or 'valid'."
+            f"`padding` (={shown(padding)}) must be an int, three ints, 'same' or "
+            "'valid'."
         )
     if padding == "same" and stride != (1, 1, 1):
         raise ValueError(f"`padding` (='same') needs `stride` 1, got {stride}.")
@@ -91,13 +92,7 @@ def check_padding(padding: Any, stride: Triple) -> Triple | str:
 
 def check_padding_mode(padding_mode: Any) -> str:
     """One of the four known modes."""
-    if not isinstance(padding_mode, str):
-        raise TypeError(f"`padding_mode` (={padding_mode!r}) must be a string.")
-    if padding_mode not in PADDING_MODES:
-        raise ValueError(
-            f"`padding_mode` (={padding_mode!r}) must be one of {PADDING_MODES}."
-        )
-    return padding_mode
+    return one_of("padding_mode", padding_mode, PADDING_MODES)
 
 
 def check_groups(groups: int, name: str, channels: int) -> None:
@@ -132,7 +127,7 @@ def check_pad(
         if max(sides) > length + limits[mode]:
             bound = "less than" if mode == "reflect" else "at most"
             raise ValueError(
-                f"`{name}` (={max(sides)}) with mode '{mode}' must be {bound} "
+                f"`{name}` (={shown(max(sides))}) with mode '{mode}' must be {bound} "
                 f"the input's size on that axis (={length}); input size {size}."
             )
 
@@ -194,7 +189,7 @@ def conv_geometry(
             f"{geometry.padded_size}."
         )
     padded = (batch, in_channels, *geometry.padded_size)
-    check_allocatable(f"`padding` (={padding!r})", padded, itemsize)
+    check_allocatable(f"`padding` (={shown(padding)})", padded, itemsize)
     check_allocatable("`input` and `weight`", geometry.output_shape, itemsize)
     return geometry
 

@@ -55,7 +55,7 @@ def _matmul(
 
 
 def pad(
-    x: mx.array, sides: Sequence[tuple[int, int]], mode: str, value: float = 0.0
+    x: mx.array, sides: Sequence[tuple[int, int]], mode: str, value: mx.array
 ) -> mx.array:
     """`lucid.ops.padding.pad`, in one pass where a kernel can: up to three axes."""
     by_kernel = (

@@ -14,7 +14,10 @@ import mlx.core as mx
 
 
 def pad(
-    x: mx.array, sides: Sequence[tuple[int, int]], mode: str, value: float = 0.0
+    x: mx.array,
+    sides: Sequence[tuple[int, int]],
+    mode: str,
+    value: mx.array | float = 0.0,
 ) -> mx.array:
     """Pad the last `len(sides)` axes of `x` by (before, after) voxels each.
 

@@ -7,6 +7,7 @@ from lucid import geometry as geo
 from lucid._types import (
     Size3d,
     Tensor,
+    check_array,
     check_float_dtype,
     dtype_name,
     positive,
@@ -121,15 +122,6 @@ def channels_of(input: Tensor) -> int:
             f"got shape {input.shape}."
         )
     return input.shape[-4]
-
-
-def check_array(name: str, value: object) -> None:
-    """Refuse what is not an array; `lucid.tensor` makes one."""
-    if not isinstance(value, mx.array):
-        raise TypeError(
-            f"`{name}` must be a lucid.Tensor (mlx.core.array), "
-            f"got {type(value).__name__}."
-        )
 
 
 def _check_bias(bias: Tensor, out_channels: int, weight: Tensor) -> None:

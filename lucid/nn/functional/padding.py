@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import numbers
+from typing import Any
 
 from lucid import dispatch
-from lucid._types import Tensor, check_allocatable, integer
+from lucid._types import (
+    Tensor,
+    check_allocatable,
+    check_array,
+    integer,
+    number,
+    one_of,
+    scalar,
+    shown,
+)
 from lucid.geometry import check_pad
-from lucid.nn.functional.conv import check_array
+import mlx.core as mx
 
 _MODES = {
     "constant": "zeros",
@@ -32,9 +41,12 @@ def pad(
     Args:
         input: the array to pad.
         pad: (before, after) pairs, the *last* axis first, as in PyTorch:
-            (left, right, top, bottom, front, back). Negative entries crop.
+            (left, right, top, bottom, front, back). Negative entries crop: before the
+            other side is filled in modes 'constant' and 'circular', after it in
+            'reflect' and 'replicate'.
         mode: 'constant', 'reflect', 'replicate' or 'circular'.
-        value: what 'constant' pads with; None is 0.
+        value: what 'constant' pads with, a number that the input's dtype holds; None is
+            0, the only one that the other modes take.
 
     Shape:
         - input: any; the last len(pad) / 2 axes grow by before + after
@@ -43,8 +55,9 @@ def pad(
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: an odd number of entries, more pairs than axes, an unknown mode, a
-            `value` without 'constant', a crop that leaves nothing, or more padding
-            than 'reflect' (size - 1) or 'circular' (size) can fill.
+            `value` that the dtype cannot hold or the mode does not use, a crop that
+            leaves nothing, or more padding than 'reflect' (size - 1) or 'circular'
+            (size) can fill.
 
     Example:
         >>> import lucid, lucid.nn.functional as F
@@ -52,59 +65,57 @@ def pad(
         [3, 2, 1, 2, 3, 4, 3, 2]
     """
     check_array("input", input)
-    if not isinstance(mode, str):
-        raise TypeError(f"`mode` (={mode!r}) must be a string.")
-    if mode not in _MODES:
-        raise ValueError(f"`mode` (={mode!r}) must be one of {tuple(_MODES)}.")
-    if value is not None and mode != "constant":
-        raise ValueError(f"`value` (={value!r}) needs mode 'constant', not {mode!r}.")
-    fill = _number(value)
+    padding_mode = _MODES[one_of("mode", mode, tuple(_MODES))]
+    fill = _fill(value, mode, input.dtype)
     sides = _sides(pad, input.ndim)
-    x = _crop(input, sides)
-    grow = [(max(before, 0), max(after, 0)) for before, after in sides]
-    sizes = x.shape[x.ndim - len(grow) :]
-    if mode != "constant" and 0 in sizes and any(map(any, grow)):
-        raise ValueError(f"`pad` with mode {mode!r} needs voxels, got shape {x.shape}.")
-    check_pad("pad", grow, sizes, _MODES[mode])
-    grown = tuple(n + sum(p) for n, p in zip(sizes, grow, strict=True))
-    shape = (*x.shape[: x.ndim - len(grow)], *grown)
-    check_allocatable(f"`pad` (={tuple(pad)})", shape, x.itemsize)
-    return dispatch.pad(x, grow, _MODES[mode], fill)
+    if mode in ("constant", "circular"):
+        return _grow(_crop(input, sides, mode), sides, padding_mode, fill)
+    # What was cropped on one side is there to be mirrored or repeated on the other.
+    return _crop(_grow(input, sides, padding_mode, fill), sides, mode)
 
 
-def _number(value: float | None) -> float:
-    if value is None:
-        return 0.0
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"`value` (={value!r}) must be a number.")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError("`value` is too large for a float.") from None
+def _fill(value: Any, mode: str, dtype: mx.Dtype) -> Tensor:
+    fill = scalar("value", 0 if value is None else value, dtype)
+    if mode != "constant" and value is not None and number("value", value) != 0:
+        raise ValueError(f"`value` (={value!r}) needs mode 'constant', not {mode!r}.")
+    return fill
 
 
 def _sides(pad: Sequence[int], ndim: int) -> list[tuple[int, int]]:
     """PyTorch's flat list, last axis first, as (before, after) in axis order."""
     if not isinstance(pad, tuple | list):
-        raise TypeError(f"`pad` (={pad!r}) must be a tuple or list of ints.")
+        raise TypeError(f"`pad` (={shown(pad)}) must be a tuple or list of ints.")
     entries = [integer("pad", entry) for entry in pad]
     if len(entries) % 2 or len(entries) > 2 * ndim:
         raise ValueError(
-            f"`pad` (={tuple(pad)}) must hold pairs, at most one for each of the "
-            f"input's {ndim} axes."
+            f"`pad` (={shown(tuple(pad))}) must hold pairs, at most one for each "
+            f"of the input's {ndim} axes."
         )
     return list(zip(entries[::2], entries[1::2], strict=True))[::-1]
 
 
-def _crop(x: Tensor, sides: list[tuple[int, int]]) -> Tensor:
-    """Drop what the negative entries ask to drop."""
+def _grow(x: Tensor, sides: list[tuple[int, int]], mode: str, fill: Tensor) -> Tensor:
+    """Pad as much as the positive entries say."""
+    grow = [(max(before, 0), max(after, 0)) for before, after in sides]
+    first = x.ndim - len(sides)
+    sizes = x.shape[first:]
+    if mode != "zeros" and 0 in sizes and any(map(any, grow)):
+        raise ValueError(f"`pad` with mode {mode!r} needs voxels, got shape {x.shape}.")
+    check_pad("pad", grow, sizes, mode)
+    grown = (n + sum(p) for n, p in zip(sizes, grow, strict=True))
+    check_allocatable("`pad`", (*x.shape[:first], *grown), x.itemsize)
+    return dispatch.pad(x, grow, mode, fill)
+
+
+def _crop(x: Tensor, sides: list[tuple[int, int]], mode: str) -> Tensor:
+    """Drop what the negative entries say; only 'constant' may leave nothing."""
     if all(before >= 0 and after >= 0 for before, after in sides):
         return x
     first = x.ndim - len(sides)
     window = [slice(None)] * first
     for n, (before, after) in zip(x.shape[first:], sides, strict=True):
         start, stop = max(-before, 0), n - max(-after, 0)
-        if start >= stop:
+        if stop < start or (stop == start and mode != "constant"):
             raise ValueError(f"`pad` crops an axis of {n} to nothing.")
         window.append(slice(start, stop))
     return x[tuple(window)]

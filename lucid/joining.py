@@ -1,0 +1,56 @@
+"""Joining tensors along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lucid._types import Tensor, axis_of, check_allocatable, check_array
+import mlx.core as mx
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors along an axis they have; they agree in every other."""
+    first, *others = _checked(tensors)
+    if first.ndim == 0:
+        raise ValueError("`tensors` must have an axis to be joined along.")
+    axis = axis_of("dim", dim, first.ndim)
+    rest = _without(first.shape, axis)
+    for other in others:
+        if other.ndim != first.ndim or _without(other.shape, axis) != rest:
+            raise ValueError(
+                f"`tensors` must agree in every axis but `dim` (={dim}), "
+                f"got shapes {first.shape} and {other.shape}."
+            )
+    length = sum(tensor.shape[axis] for tensor in tensors)
+    _check_result((*first.shape[:axis], length, *first.shape[axis + 1 :]), tensors)
+    return mx.concatenate([first, *others], axis=axis)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis."""
+    first, *others = _checked(tensors)
+    axis = axis_of("dim", dim, first.ndim + 1)
+    for other in others:
+        if other.shape != first.shape:
+            raise ValueError(
+                f"`tensors` must have one shape, got {first.shape} and {other.shape}."
+            )
+    _check_result((len(tensors), *first.shape), tensors)
+    return mx.stack([first, *others], axis=axis)
+
+
+def _checked(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(tensors, tuple | list) or not tensors:
+        raise TypeError("`tensors` must be a non-empty tuple or list of tensors.")
+    for tensor in tensors:
+        check_array("tensors", tensor)
+    return list(tensors)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _check_result(shape: tuple[int, ...], tensors: Sequence[Tensor]) -> None:
+    itemsize = max(tensor.itemsize for tensor in tensors)
+    check_allocatable("`tensors`", shape, itemsize)
