@@ -13,6 +13,7 @@ from lucid._types import (
     Tensor,
     check_allocatable,
     check_float_dtype,
+    flag,
     positive,
     resolve_dtype,
     triple,
@@ -121,9 +122,7 @@ class Conv3d(Module):
         self.dilation = triple("dilation", dilation, minimum=1)
         self.groups = positive("groups", groups)
         check_groups(self.groups, "out_channels", self.out_channels)
-        if not isinstance(bias, bool):
-            raise TypeError(f"`bias` (={bias!r}) must be True or False.")
-        self._has_bias = bias
+        self._has_bias = bias = flag("bias", bias)
         if not bias:
             self.bias = None
         self.padding_mode = check_padding_mode(padding_mode)

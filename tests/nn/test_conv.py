@@ -64,7 +64,7 @@ def test_weights_fill_the_interval_of_pytorchs_rule():
         ((4, 3), {"groups": 0}, ValueError, "groups"),
         ((4, 3), {"groups": 3}, ValueError, "groups"),
         ((4, 3), {"groups": 2.0}, TypeError, "groups"),
-        ((4, 3), {"bias": 1}, TypeError, "bias"),
+        ((4, 3), {"bias": 2}, TypeError, "bias"),
         ((4, 3), {"padding_mode": "wrap"}, ValueError, "padding_mode"),
         ((4, 3), {"padding_mode": None}, TypeError, "padding_mode"),
         ((4, 3), {"dtype": "float64"}, TypeError, "dtype"),
@@ -79,6 +79,11 @@ def test_bad_arguments_are_refused_by_name(make, arguments, options, error, name
     with pytest.raises(error, match=f"`{name}`"):
         make(*arguments, **options)
     assert (lucid.get_rng_state() == key).all()
+
+
+def test_bias_is_true_or_false_or_a_number_for_them():
+    assert nn.Conv3d(1, 2, 3, bias=0).bias is None
+    assert nn.Conv3d(1, 2, 3, bias=1).bias.shape == (2,)
 
 
 def test_groups_must_divide_the_input_channels():

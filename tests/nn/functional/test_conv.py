@@ -268,11 +268,17 @@ def test_a_size_below_one_is_refused_by_name(name, value):
         call(**{name: value})
 
 
-@pytest.mark.parametrize("value", [(), (1,), (1, 1), [1] * 4], ids=str)
+@pytest.mark.parametrize("value", [(), (1, 1), [1] * 4], ids=str)
 @pytest.mark.parametrize("name", SIZES)
 def test_a_size_has_one_or_three_numbers(name, value):
     with pytest.raises(ValueError, match=rf"`{name}` \(=.*an int or three ints"):
         call(**{name: value})
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_of_one_number_holds_for_every_axis(name):
+    large = {"padding": 2, name: 2}
+    assert call(**{**large, name: (2,)}).shape == call(**large).shape
 
 
 SHAPES = {"input": (1, 2, 4, 4, 4), "weight": (4, 2, 3, 3, 3), "bias": (4,)}
