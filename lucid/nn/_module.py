@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import os
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lucid import _device, files
 from lucid._types import (
@@ -17,13 +17,15 @@ from lucid._types import (
 )
 from lucid.nn._first_call import Transaction, keep_unchanged
 from lucid.nn._members import (
+    Children,
     buffer_names,
     check_member,
+    check_name,
     children_first,
     each_once,
     mlx_names,
     named_arrays,
-    named_entries,
+    named_layers,
     named_tree,
     unsaved_names,
 )
@@ -32,12 +34,21 @@ from lucid.nn._uninitialized import FrozenNames, check_initialized, uninitialize
 import mlx.core as mx
 import mlx.nn
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Parameter: TypeAlias = mx.array
 """An array stored on a module: trained unless it is frozen or a registered buffer."""
 
 
 def _is_floating(dtype: mx.Dtype) -> bool:
     return mx.issubdtype(dtype, mx.floating)
+
+
+def _shown(layer: Callable[..., Any]) -> str:
+    """A module's repr, a function's name."""
+    is_module = isinstance(layer, mlx.nn.Module)
+    return repr(layer) if is_module else getattr(layer, "__name__", repr(layer))
 
 
 class Module(mlx.nn.Module):
@@ -62,7 +73,11 @@ class Module(mlx.nn.Module):
         ['factor']
     """
 
-    forward: Callable[..., Any]
+    def _missing_forward(self, *args: Any, **kwargs: Any) -> Any:
+        kind = type(self).__name__
+        raise NotImplementedError(f"{kind} cannot be called: it defines no `forward`.")
+
+    forward: Callable[..., Any] = _missing_forward
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +122,7 @@ class Module(mlx.nn.Module):
         return self.extra_repr()
 
     def __repr__(self) -> str:
-        lines = [f"({name}): {child!r}" for name, child in self.named_children()]
+        lines = [f"({name}): {_shown(layer)}" for name, layer in named_layers(self)]
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         body = "\n".join(lines).replace("\n", "\n  ")
@@ -134,13 +149,45 @@ class Module(mlx.nn.Module):
         self._no_grad.add_buffer(name)
         self._unsaved = self._unsaved - {name} if persistent else self._unsaved | {name}
 
-    def named_children(self) -> list[tuple[str, mlx.nn.Module]]:
-        """(name, module) of the modules directly inside this one, each once."""
-        return each_once(
-            (name, value)
-            for name, value in named_entries(self)
-            if isinstance(value, mlx.nn.Module)
-        )
+    def children(self) -> Children:
+        """The modules directly inside this one, each once; of a Sequential, its layers.
+
+        They are iterated over, as PyTorch's are. `keys`, `values` and `items` are those
+        of MLX's nested lists and dicts.
+        """
+        return Children(super().children(), [m for _, m in self.named_children()])
+
+    def add_module(self, name: str, module: Any) -> None:
+        """Store a module as the attribute `name`; None leaves the attribute None.
+
+        Raises:
+            TypeError: for what is no module, or a name that is no string.
+            KeyError: for a name that is empty, holds a dot or is taken.
+        """
+        if module is not None and not isinstance(module, mlx.nn.Module):
+            raise TypeError(
+                f"`module` must be a module or None, got {type(module).__name__}."
+            )
+        if not isinstance(self.get(name), mlx.nn.Module):
+            check_name(self, name)
+        setattr(self, name, module)
+
+    def register_module(self, name: str, module: Any) -> None:
+        """PyTorch's other name for `add_module`."""
+        self.add_module(name, module)
+
+    def named_children(self) -> list[tuple[str, Any]]:
+        """(name, module) of the modules directly inside this one, each once.
+
+        A function among a Sequential's layers is there too.
+        """
+        return each_once(named_layers(self))
+
+    def update_modules(self, modules: Any, strict: bool = True) -> Self:
+        """MLX's: replace modules by those of a nested dict, `children()` for one."""
+        tree = dict(modules.items()) if isinstance(modules, dict) else modules
+        super().update_modules(tree, strict)
+        return self
 
     def named_modules(self) -> list[tuple[str, mlx.nn.Module]]:
         """(name, module) of this module (named "") and all inside it, each once."""

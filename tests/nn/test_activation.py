@@ -248,3 +248,11 @@ def test_repr_shows_the_arguments():
         "Softmax(dim=-1)",
     ]
     assert repr(nn.ReLU(inplace=True)) == "ReLU(inplace=True)"
+
+
+def test_inplace_is_taken_and_changes_no_input():
+    x = mx.array([-1.0, 2.0])
+    assert F.relu(x, inplace=True).tolist() == [0.0, 2.0]
+    assert F.leaky_relu(x, 0.5, inplace=True).tolist() == [-0.5, 2.0]
+    assert mx.array_equal(F.silu(x, True), F.silu(x))
+    assert x.tolist() == [-1.0, 2.0]

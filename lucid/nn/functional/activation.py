@@ -1,4 +1,8 @@
-"""Activations, with PyTorch's arguments; computed by MLX's."""
+"""Activations, with PyTorch's arguments; computed by MLX's.
+
+`inplace` is taken, as ported code passes it, and changes nothing: the result is always
+a new array.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 _SELU_ALPHA = 1.6732632423543772848170429916717
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), elementwise."""
     return mlx.nn.relu(input)
 
@@ -39,7 +43,7 @@ def check_approximate(approximate: str) -> None:
         raise ValueError(f"`approximate` (={approximate!r}) must be 'none' or 'tanh'.")
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x), elementwise."""
     return mlx.nn.silu(input)
 
