@@ -182,11 +182,25 @@ PADDINGS = [
     *rows("CircularPad3d", ((_SIDES,), {}), ((5,), {})),
 ]
 
+UPSAMPLINGS = rows(
+    "Upsample",
+    ((), {"scale_factor": 2, "mode": "trilinear"}),
+    ((), {"scale_factor": 2}),
+    ((), {"size": (10, 3, 9)}),
+    ((7,), {"mode": "nearest-exact"}),
+    (((4, 9, 10),), {"mode": "trilinear", "align_corners": True}),
+    ((None, (1.5, 0.7, 2), "trilinear", False, True), {}),
+    ((None, (1.5, 0.7, 2.0), "trilinear"), {}),
+    (((3, 8, 7),), {"mode": "area"}),
+    unbatched=False,
+)
+
 FAMILIES: dict[str, Sequence[Row]] = {
     "convolutions": CONVOLUTIONS,
     "activations": ACTIVATIONS,
     "shapes": SHAPES,
     "paddings": PADDINGS,
+    "upsamplings": UPSAMPLINGS,
 }
 
 ROWS = [row for family in FAMILIES.values() for row in family]
@@ -227,4 +241,6 @@ REFUSED = [
     Refused("ReflectionPad3d", (4,), shapes=((2, 3, 4, 5, 5),), says="reflect"),
     Refused("CircularPad3d", (5,), shapes=((2, 3, 4, 5, 5),), says="circular"),
     Refused("ReplicationPad3d", (1,), shapes=((4, 5, 5),), says="input"),
+    Refused("Upsample", (), shapes=((1, 1, 4, 4, 4),), says="size"),
+    Refused("Upsample", (2, 2.0), shapes=((1, 1, 4, 4, 4),), says="scale_factor"),
 ]

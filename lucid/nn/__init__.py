@@ -37,6 +37,7 @@ from lucid.nn.padding import (
     ReplicationPad3d,
     ZeroPad3d,
 )
+from lucid.nn.upsampling import Upsample
 
 __all__ = [
     "CELU",
@@ -70,6 +71,7 @@ __all__ = [
     "StateDictError",
     "Tanh",
     "UninitializedParameterError",
+    "Upsample",
     "ZeroPad3d",
     "functional",
     "has_uninitialized_params",

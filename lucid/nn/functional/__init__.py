@@ -19,6 +19,7 @@ from lucid.nn.functional.activation import (
 )
 from lucid.nn.functional.conv import conv3d
 from lucid.nn.functional.padding import pad
+from lucid.nn.functional.upsampling import interpolate
 
 __all__ = [
     "celu",
@@ -26,6 +27,7 @@ __all__ = [
     "elu",
     "gelu",
     "hardswish",
+    "interpolate",
     "leaky_relu",
     "log_softmax",
     "mish",
