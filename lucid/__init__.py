@@ -5,7 +5,7 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from lucid import distributed, nn, optim
+from lucid import distributed, inference, nn, optim
 from lucid._plain import plain_operations
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
@@ -68,6 +68,7 @@ __all__ = [
     "from_numpy",
     "full",
     "get_rng_state",
+    "inference",
     "int8",
     "int16",
     "int32",

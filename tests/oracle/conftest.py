@@ -1,6 +1,8 @@
-"""PyTorch is a second oracle and no dependency: without it, its tests do not exist."""
+"""PyTorch and MONAI are oracles, no dependencies: without them, no tests of theirs."""
 
 import importlib.util
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["test_*.py"]
+elif importlib.util.find_spec("monai") is None:
+    collect_ignore_glob = ["test_*_monai.py"]
