@@ -1,0 +1,55 @@
+"""`python -m tests.fuzz SEED START STOP`: make these calls, say what came of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import signal
+import sys
+import warnings
+
+from tests.fuzz import calls, runner
+
+MEMORY = 8 * 2**30
+SECONDS = 60  # of one call; a signal that nobody handles ends the process
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("start", type=int)
+    parser.add_argument("stop", type=int)
+    parser.add_argument("--child", action="store_true", help="in this process")
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    if given.child:
+        make_calls(given.seed, given.start, given.stop)
+    else:
+        count = given.stop - given.start
+        report = runner.run(given.seed, count, given.workers, given.start)
+        sys.stdout.write(f"{report}\n")
+
+
+def make_calls(seed: int, start: int, stop: int) -> None:
+    """Print each call's number before it, what came of it after it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    for number in range(start, stop):
+        print(number, flush=True)
+        call = calls.make(seed, number)
+        signal.alarm(SECONDS)
+        verdict = calls.run(call)
+        signal.alarm(0)
+        told = {
+            "call": str(call),
+            "target": call.target.name,
+            "accepted": verdict.accepted,
+            "fault": verdict.fault,
+        }
+        print(json.dumps(told), flush=True)
+    print("finished", flush=True)
+
+
+main()

@@ -1,0 +1,123 @@
+"""Everything public that can be called, found by looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import inspect
+from typing import Any
+
+import lucid
+from lucid import nn, optim
+
+from tests.layers import ROWS
+
+MODULES = {
+    "lucid": lucid,
+    "nn": nn,
+    "F": nn.functional,
+    "nn.init": nn.init,
+    "lucid.optim": optim,
+}
+# `distributed` waits for other processes; the methods are between layers and laziness.
+LEFT_OUT = {"lucid.distributed"}
+PROTOCOL = {"apply_later", "materialize_from", "sizes_from"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to call.
+
+    Attributes:
+        name: as a user writes it; a method's after a dot.
+        parameters: what it takes.
+        owner: of a method, the class; else None.
+        is_ours: whether Lucid promises what its errors say: not of what MLX has.
+    """
+
+    name: str
+    parameters: tuple[inspect.Parameter, ...]
+    owner: type | None
+    is_ours: bool
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it makes something that can be called in turn."""
+        made = self.owner is None and getattr(nn, self.name.removeprefix("nn."), None)
+        return isinstance(made, type) and issubclass(made, nn.Module)
+
+
+def targets() -> list[Target]:
+    """Functions, classes, and the methods of classes."""
+    found = []
+    for prefix, module in MODULES.items():
+        for name, thing in _public(module):
+            full = f"{prefix}.{name}"
+            if full in LEFT_OUT or not callable(thing) or _is_alias(thing):
+                continue
+            found += _target(full, thing, None)
+            if isinstance(thing, type) and issubclass(thing, nn.Module):
+                found += _methods(full, thing)
+    return found
+
+
+def _public(module: Any) -> Iterator[tuple[str, Any]]:
+    names = getattr(module, "__all__", None)
+    for name in sorted(names or (n for n in vars(module) if not n.startswith("_"))):
+        thing = getattr(module, name)
+        if names or getattr(thing, "__module__", None) == module.__name__:
+            yield name, thing
+
+
+def _is_alias(thing: Any) -> bool:
+    """Types of others under a name of ours, and errors: nothing of it is Lucid's."""
+    if not isinstance(thing, type):
+        return False
+    is_mlxs = not thing.__module__.startswith("lucid")
+    return is_mlxs or issubclass(thing, Exception)
+
+
+def _methods(full: str, kind: type) -> list[Target]:
+    """The methods that this class brings, and nobody before it."""
+    found = []
+    for name, function in vars(kind).items():
+        if (
+            name not in PROTOCOL
+            and not name.startswith("_")
+            and inspect.isfunction(function)
+        ):
+            found += _target(f"{full}.{name}", function, kind)
+    return found
+
+
+def _target(full: str, thing: Callable[..., Any], owner: type | None) -> list[Target]:
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:
+        return []
+    parameters = tuple(signature.parameters.values())
+    is_ours = getattr(thing, "__module__", "").startswith("lucid")
+    return [Target(full, parameters[owner is not None :], owner, is_ours)]
+
+
+CONTAINERS = (
+    "nn.Sequential(nn.Conv3d(4, 2, 1), nn.ReLU())",
+    "nn.Sequential(nn.LazyConv3d(2, 1), mlx.nn.Linear(7, 2))",
+    "nn.ModuleList([nn.ReLU(), nn.Conv3d(4, 2, 1)])",
+    "nn.ModuleDict({'a': nn.LazyConv3d(2, 1), 'b': nn.Identity()})",
+)
+
+
+def bases(target: Target) -> list[str]:
+    """What a method can be called on, as source."""
+    made = [(row.name, f"ROWS[{i}].layer()") for i, row in enumerate(ROWS)]
+    made += [
+        (f"Lazy{row.name}", f"ROWS[{i}].lazy_layer()")
+        for i, row in enumerate(ROWS)
+        if row.lazy is not None
+    ]
+    made += [(source[3 : source.index("(")], source) for source in CONTAINERS]
+    assert target.owner is not None
+    return [
+        source for name, source in made if issubclass(getattr(nn, name), target.owner)
+    ]
