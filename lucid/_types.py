@@ -100,6 +100,15 @@ def check_array(name: str, value: Any) -> None:
         )
 
 
+def check_floating(name: str, value: Any) -> None:
+    """Refuse what is not an array of floating numbers."""
+    check_array(name, value)
+    if not mx.issubdtype(value.dtype, mx.floating):
+        raise TypeError(
+            f"`{name}` (={dtype_name(value.dtype)}) must be of a floating dtype."
+        )
+
+
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """`value`, which must be one of these strings."""
     if not isinstance(value, str):
@@ -168,16 +177,17 @@ def number(name: str, value: Any) -> Any:
 
 
 def real(name: str, value: Any) -> float:
-    """`value` as a float, refusing bools and complex numbers."""
+    """`value` as a float or a small int, refusing bools and complex numbers."""
     plain = number(name, value)
     if isinstance(plain, bool | complex):
         kind = type(plain).__name__
         raise TypeError(f"`{name}` (={plain}) must be a real number, not a {kind}.")
-    return _as_float(name, plain)
+    is_small = isinstance(plain, int) and abs(plain) < 2**31  # shown as it was given
+    return plain if is_small else _as_float(name, plain)
 
 
 def finite(name: str, value: Any) -> float:
-    """`value` as a float that is neither infinite nor NaN."""
+    """`value` as `real` has it, neither infinite nor NaN."""
     plain = real(name, value)
     if not math.isfinite(plain):
         raise ValueError(f"`{name}` (={plain}) must be finite.")

@@ -8,7 +8,10 @@ from lucid._types import (
     DTypeLike,
     Tensor,
     check_float_dtype,
+    flag,
+    integer,
     positive,
+    real,
     resolve_dtype,
 )
 from lucid.nn import functional as F
@@ -31,7 +34,7 @@ class ReLU(Module):
 
     def __init__(self, inplace: bool = False):
         super().__init__()
-        self.inplace = inplace
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
@@ -68,7 +71,7 @@ class SiLU(Module):
 
     def __init__(self, inplace: bool = False):
         super().__init__()
-        self.inplace = inplace
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input)
@@ -87,8 +90,8 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         super().__init__()
-        self.negative_slope = negative_slope
-        self.inplace = inplace
+        self.negative_slope = real("negative_slope", negative_slope)
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.leaky_relu(input, self.negative_slope)
@@ -121,11 +124,11 @@ class PReLU(Module):
     ):
         super().__init__()
         self.num_parameters = positive("num_parameters", num_parameters)
-        self.init = init
+        self.init = real("init", init)
         self.device = _device.name(device)
         resolved = resolve_dtype(dtype)
         check_float_dtype("dtype", resolved)
-        self.weight = mx.full((self.num_parameters,), init, resolved)
+        self.weight = mx.full((self.num_parameters,), self.init, resolved)
 
     def forward(self, input: Tensor) -> Tensor:
         with _device.running_on(self.device):
@@ -145,8 +148,8 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         super().__init__()
-        self.alpha = alpha
-        self.inplace = inplace
+        self.alpha = real("alpha", alpha)
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.elu(input, self.alpha)
@@ -164,7 +167,7 @@ class SELU(Module):
 
     def __init__(self, inplace: bool = False):
         super().__init__()
-        self.inplace = inplace
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input)
@@ -183,8 +186,8 @@ class CELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         super().__init__()
-        self.alpha = alpha
-        self.inplace = inplace
+        self.alpha = real("alpha", alpha)
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.celu(input, self.alpha)
@@ -202,7 +205,7 @@ class Mish(Module):
 
     def __init__(self, inplace: bool = False):
         super().__init__()
-        self.inplace = inplace
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input)
@@ -220,7 +223,7 @@ class Hardswish(Module):
 
     def __init__(self, inplace: bool = False):
         super().__init__()
-        self.inplace = inplace
+        self.inplace = flag("inplace", inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardswish(input)
@@ -236,8 +239,8 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0):
         super().__init__()
-        self.beta = beta
-        self.threshold = threshold
+        self.beta = real("beta", beta)
+        self.threshold = real("threshold", threshold)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softplus(input, self.beta, self.threshold)
@@ -270,7 +273,7 @@ class Softmax(Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim = dim
+        self.dim = integer("dim", dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
@@ -288,7 +291,7 @@ class LogSoftmax(Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim = dim
+        self.dim = integer("dim", dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from lucid._types import Tensor
+from lucid._types import Tensor, axis_of, check_allocatable, check_array, integer
 from lucid.nn._module import Module
 
 
@@ -33,11 +34,21 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim = integer("start_dim", start_dim)
+        self.end_dim = integer("end_dim", end_dim)
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.flatten(self.start_dim, self.end_dim)
+        check_array("input", input)
+        start = axis_of("start_dim", self.start_dim, input.ndim)
+        end = axis_of("end_dim", self.end_dim, input.ndim)
+        if start > end:
+            raise ValueError(
+                f"`start_dim` (={self.start_dim}) must not come after `end_dim` "
+                f"(={self.end_dim}) in an input of {input.ndim} axes."
+            )
+        merged = math.prod(input.shape[start : end + 1])
+        check_allocatable("`input`", (merged,), input.itemsize)
+        return input.flatten(start, end)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from lucid._types import Tensor
+from lucid._types import Tensor, check_floating, finite, one_of, real, scalar
 import mlx.core as mx
 
 _GAINS = {
@@ -38,33 +38,36 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         >>> init.calculate_gain("leaky_relu", 1.0)
         1.0
     """
-    if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else float(param)
-        return math.sqrt(2 / (1 + slope**2))
-    if nonlinearity not in _GAINS:
-        raise ValueError(
-            f"`nonlinearity` (={nonlinearity!r}) must be one of "
-            f"{(*_GAINS, 'leaky_relu')}."
-        )
-    return _GAINS[nonlinearity]
+    if isinstance(nonlinearity, str) and nonlinearity == "leaky_relu":
+        return _leaky_gain("param", 0.01 if param is None else param)
+    return _GAINS[one_of("nonlinearity", nonlinearity, (*_GAINS, "leaky_relu"))]
+
+
+def _leaky_gain(name: str, slope: float) -> float:
+    slope = real(name, slope)
+    return math.sqrt(2 / (1 + slope * slope))
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Draw from U(a, b)."""
-    _check(tensor)
-    return _assign(tensor, mx.random.uniform(a, b, tensor.shape))
+    _check_drawn(tensor)
+    low, high = finite("a", a), finite("b", b)
+    if not low <= high <= low + mx.finfo(mx.float32).max:
+        raise ValueError(f"`a` (={low}) must be at most `b` (={high}), in float32.")
+    return _assign(tensor, mx.random.uniform(low, high, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draw from N(mean, std^2)."""
-    _check(tensor)
-    return _assign(tensor, mx.random.normal(tensor.shape, loc=mean, scale=std))
+    _check_drawn(tensor)
+    loc, scale = finite("mean", mean), _not_negative("std", std)
+    return _assign(tensor, mx.random.normal(tensor.shape, loc=loc, scale=scale))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
     _check(tensor)
-    return _assign(tensor, mx.full(tensor.shape, val, dtype=tensor.dtype))
+    return _assign(tensor, mx.full(tensor.shape, scalar("val", val, tensor.dtype)))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
@@ -83,7 +86,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Source: Glorot & Bengio, 2010.
     """
     fan_in, fan_out = _fans(tensor)
-    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    bound = _not_negative("gain", gain) * math.sqrt(6 / (fan_in + fan_out))
     return uniform_(tensor, -bound, bound)
 
 
@@ -93,7 +96,8 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Source: Glorot & Bengio, 2010.
     """
     fan_in, fan_out = _fans(tensor)
-    return normal_(tensor, 0, gain * math.sqrt(2 / (fan_in + fan_out)))
+    scale = _not_negative("gain", gain) * math.sqrt(2 / (fan_in + fan_out))
+    return normal_(tensor, 0, scale)
 
 
 def kaiming_uniform_(
@@ -131,16 +135,17 @@ def kaiming_normal_(
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"`mode` (={mode!r}) must be 'fan_in' or 'fan_out'.")
+    one_of("mode", mode, ("fan_in", "fan_out"))
     fan_in, fan_out = _fans(tensor)
     fan = fan_in if mode == "fan_in" else fan_out
-    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+    is_leaky = isinstance(nonlinearity, str) and nonlinearity == "leaky_relu"
+    gain = _leaky_gain("a", a) if is_leaky else calculate_gain(nonlinearity)
+    return gain / math.sqrt(fan)
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight laid out (O, I / groups, *kernel)."""
-    _check(tensor)
+    _check_drawn(tensor)
     if tensor.ndim < 2:
         raise ValueError(f"`tensor` must have 2 axes or more, got {tensor.shape}.")
     if tensor.size == 0:
@@ -155,6 +160,18 @@ def _check(tensor: Tensor) -> None:
             f"`tensor` must be a lucid.Tensor, got {type(tensor).__name__}; a lazy "
             "layer has none before its first call or lucid.nn.materialize."
         )
+
+
+def _check_drawn(tensor: Tensor) -> None:
+    _check(tensor)
+    check_floating("tensor", tensor)
+
+
+def _not_negative(name: str, value: float) -> float:
+    number = finite(name, value)
+    if number < 0:
+        raise ValueError(f"`{name}` (={number}) must not be negative.")
+    return number
 
 
 def _assign(tensor: Tensor, values: Tensor) -> Tensor:

@@ -52,4 +52,5 @@ def make_calls(seed: int, start: int, stop: int) -> None:
     print("finished", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -220,8 +220,9 @@ def test_a_layer_has_no_parameters_and_changes_no_input():
 
 @pytest.mark.parametrize("value", ["erf", "", None, True])
 def test_gelu_refuses_an_unknown_approximation(value):
+    error = ValueError if isinstance(value, str) else TypeError
     for gelu in (lambda x: F.gelu(x, value), lambda _: nn.GELU(value)):
-        with pytest.raises(ValueError, match=rf"`approximate` \(={value!r}\)"):
+        with pytest.raises(error, match=rf"`approximate` \(={value!r}\)"):
             gelu(lucid.ones(2))
 
 
@@ -256,3 +257,57 @@ def test_inplace_is_taken_and_changes_no_input():
     assert F.leaky_relu(x, 0.5, inplace=True).tolist() == [-0.5, 2.0]
     assert mx.array_equal(F.silu(x, True), F.silu(x))
     assert x.tolist() == [-1.0, 2.0]
+
+
+NO_NUMBERS = ["1", None, True, 1j, np.timedelta64(1, "ns"), mx.ones(2)]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    ("function", "layer", "name"),
+    [
+        (F.leaky_relu, nn.LeakyReLU, "negative_slope"),
+        (F.elu, nn.ELU, "alpha"),
+        (F.celu, nn.CELU, "alpha"),
+        (F.softplus, nn.Softplus, "beta"),
+        (F.softplus, nn.Softplus, "threshold"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_parameter_that_is_no_real_number_is_a_type_error(
+    function, layer, name, value
+):
+    for call in (lambda **k: function(mx.ones(2), **k), layer):
+        with pytest.raises(TypeError, match=f"`{name}`"):
+            call(**{name: value})
+
+
+@pytest.mark.parametrize("dim", [1.0, None, "0", True, (0,)], ids=repr)
+def test_an_axis_that_is_no_int_is_a_type_error(dim):
+    for function in (F.softmax, F.log_softmax):
+        with pytest.raises(TypeError, match="`dim`"):
+            function(mx.ones((2, 3)), dim)
+    for layer in (nn.Softmax, nn.LogSoftmax):
+        with pytest.raises(TypeError, match="`dim`"):
+            layer(dim)
+
+
+@pytest.mark.parametrize("dim", [2, -3])
+def test_an_axis_that_the_input_has_not_is_a_value_error(dim):
+    for function in (F.softmax, F.log_softmax):
+        with pytest.raises(ValueError, match="`dim`"):
+            function(mx.ones((2, 3)), dim)
+
+
+@pytest.mark.parametrize("inplace", [None, 2, "yes", mx.ones(2)], ids=repr)
+def test_inplace_is_a_flag(inplace):
+    for layer in (nn.ReLU, nn.SiLU, nn.SELU, nn.Mish, nn.Hardswish):
+        with pytest.raises(TypeError, match="`inplace`"):
+            layer(inplace)
+
+
+@pytest.mark.parametrize("value", [None, 1.0, [1.0], np.ones(2), np.datetime64(1, "s")])
+def test_what_is_no_tensor_is_a_type_error_naming_input(value):
+    for layer, _, _ in CASES.values():
+        with pytest.raises(TypeError, match="`input`"):
+            layer(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import lucid
 from lucid import nn
@@ -207,3 +208,68 @@ def test_unknown_modes_and_nonlinearities_are_refused(initializer, options, name
     with pytest.raises(ValueError, match=rf"`{name}` \(='.*must be"):
         initializer(tensor, **options)
     assert (tensor == 1).all()
+
+
+NO_NUMBERS: list[Any] = ["1", None, True, 1j, np.datetime64(1, "s"), mx.ones(2)]
+NUMBERS: list[tuple[Any, str]] = [
+    *((init.uniform_, name) for name in ("a", "b")),
+    *((init.normal_, name) for name in ("mean", "std")),
+    *((init.xavier_uniform_, "gain"), (init.xavier_normal_, "gain")),
+    *((init.kaiming_uniform_, "a"), (init.kaiming_normal_, "a")),
+]
+
+
+def assert_refused(initializer: Any, error: Any, name: str, **options: Any) -> None:
+    """By name, the tensor and the random state as they were."""
+    tensor, key = mx.ones((4, 4, 3)), lucid.get_rng_state().tolist()
+    with pytest.raises(error, match=f"`{name}`"):
+        initializer(tensor, **options)
+    assert tensor.tolist() == mx.ones((4, 4, 3)).tolist()
+    assert lucid.get_rng_state().tolist() == key
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(("initializer", "name"), NUMBERS)
+def test_what_is_no_real_number_draws_nothing(initializer, name, value):
+    assert_refused(initializer, TypeError, name, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("initializer", "name", "value"),
+    [
+        *((init.uniform_, "a", value) for value in (2.0, np.nan, -np.inf, -1e39)),
+        *((init.uniform_, "b", value) for value in (-1.0, np.inf, 10**400)),
+        *((init.normal_, "std", value) for value in (-1.0, np.nan, np.inf)),
+        *((init.normal_, "mean", value) for value in (np.nan, np.inf)),
+        *((init.xavier_uniform_, "gain", value) for value in (-1, np.inf)),
+        *((init.xavier_normal_, "gain", value) for value in (-1, np.nan)),
+    ],
+)
+def test_a_bad_bound_draws_nothing(initializer, name, value):
+    assert_refused(initializer, ValueError, name, **{name: value})
+
+
+@pytest.mark.parametrize(("initializer", "name"), NUMBERS)
+def test_drawing_needs_a_floating_tensor(initializer, name):
+    with pytest.raises(TypeError, match=r"`tensor` \(=int32\)"):
+        initializer(mx.ones((4, 4, 3), mx.int32))
+
+
+def test_a_constant_is_what_the_tensor_holds():
+    assert init.constant_(mx.zeros(2, mx.uint8), 255).tolist() == [255, 255]
+    for value in (256, 0.5, np.nan):
+        with pytest.raises(ValueError, match="`val`"):
+            init.constant_(mx.zeros(2, mx.uint8), value)
+    for value in NO_NUMBERS[:2]:
+        with pytest.raises(TypeError, match="`val`"):
+            init.constant_(mx.zeros(2), value)
+
+
+def test_a_gain_is_of_a_known_name_and_a_real_slope():
+    for name in (None, 1, ["relu"], np.array("relu")):
+        with pytest.raises(TypeError, match="`nonlinearity`"):
+            init.calculate_gain(name)
+    for slope in (True, "1", 1j):
+        with pytest.raises(TypeError, match="`param`"):
+            init.calculate_gain("leaky_relu", slope)
+    assert init.calculate_gain("leaky_relu", 1e300) == 0

@@ -6,8 +6,16 @@ a new array.
 
 from __future__ import annotations
 
-from lucid._types import Tensor, check_float_dtype, dtype_name
-from lucid.nn.functional.conv import check_array
+from lucid._types import (
+    Tensor,
+    axis_of,
+    check_array,
+    check_float_dtype,
+    check_floating,
+    dtype_name,
+    one_of,
+    real,
+)
 from lucid.ops import activation as ops
 from lucid.ops.softmax import Normalized
 import mlx.core as mx
@@ -20,6 +28,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), elementwise."""
+    check_array("input", input)
     return mlx.nn.relu(input)
 
 
@@ -33,18 +42,19 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     Raises:
         ValueError: for another `approximate`.
     """
+    check_floating("input", input)
     check_approximate(approximate)
     return (mlx.nn.gelu if approximate == "none" else mlx.nn.gelu_approx)(input)
 
 
 def check_approximate(approximate: str) -> None:
     """Refuse what `gelu` does not know."""
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"`approximate` (={approximate!r}) must be 'none' or 'tanh'.")
+    one_of("approximate", approximate, ("none", "tanh"))
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x), elementwise."""
+    check_floating("input", input)
     return mlx.nn.silu(input)
 
 
@@ -52,6 +62,8 @@ def leaky_relu(
     input: Tensor, negative_slope: float = 0.01, inplace: bool = False
 ) -> Tensor:
     """x where x > 0, else negative_slope * x."""
+    check_floating("input", input)
+    negative_slope = real("negative_slope", negative_slope)
     return ops.leaky_relu(input, negative_slope)
 
 
@@ -87,6 +99,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al., 2016)."""
+    check_floating("input", input)
+    alpha = real("alpha", alpha)
     # A minimum's gradient at 0 goes to its second argument: x counts as negative.
     return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input))
 
@@ -102,6 +116,8 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     Raises:
         ValueError: if `alpha` is 0.
     """
+    check_floating("input", input)
+    alpha = real("alpha", alpha)
     if alpha == 0:
         raise ValueError("`alpha` (=0) must not be 0.")
     return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input) / alpha)
@@ -109,6 +125,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019)."""
+    check_floating("input", input)
     # With e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2): one exponential,
     # in float32 since it is squared, and 1 beyond 20.
     x = input.astype(mx.float32)
@@ -119,30 +136,40 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
+    check_floating("input", input)
     return input * (mx.minimum(6.0, mx.maximum(0.0, input + 3)) / 6)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+    check_floating("input", input)
+    beta = real("beta", beta)
+    threshold = real("threshold", threshold)
     scaled = beta * input
     return mx.where(scaled > threshold, input, mx.logaddexp(scaled, 0.0) / beta)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), elementwise."""
+    check_array("input", input)
     return mx.sigmoid(input)
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent, elementwise."""
+    check_array("input", input)
     return mx.tanh(input)
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
-    return mx.softmax(input, axis=dim)
+    check_floating("input", input)
+    axis = axis_of("dim", dim, input.ndim)
+    return mx.softmax(input, axis=axis)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """x - log(sum(exp(x))) along `dim`."""
-    return input - Normalized(input, dim).logsumexp
+    check_floating("input", input)
+    axis = axis_of("dim", dim, input.ndim)
+    return input - Normalized(input, axis).logsumexp
