@@ -6,7 +6,7 @@ _cpu.prepare()  # before anything imports MLX
 
 # isort: split
 from lucid import distributed, inference, nn, optim
-from lucid._plain import plain_operations
+from lucid._device import plain_operations
 from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
 from lucid.creation import (

@@ -1,4 +1,4 @@
-"""Which device computes: a user's words for one, and the one in force.
+"""What computes: a user's words for a device, the one in force, plain operations.
 
 Questions are asked at call time, and as attributes of this module, so that a test may
 answer them otherwise (`tests/metal_emulator`).
@@ -6,11 +6,16 @@ answer them otherwise (`tests/metal_emulator`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import contextlib
+import contextvars
+import os
 from typing import Any
 
 from lucid._types import DeviceLike
 import mlx.core as mx
+
+_plain = contextvars.ContextVar("plain", default=False)
 
 _NAMES = {"cpu": mx.cpu, "gpu": mx.gpu, "metal": mx.gpu}
 
@@ -65,3 +70,39 @@ def running_on(device: DeviceLike) -> contextlib.AbstractContextManager[Any]:
     """A context in which MLX operations run on `device` (None: where they would)."""
     resolved = resolve(device)
     return contextlib.nullcontext() if resolved is None else mx.stream(resolved)
+
+
+def uses_metal() -> bool:
+    """Whether Lucid's Metal kernels run on this machine's GPU."""
+    return not metal_switched_off() and has_metal()
+
+
+def metal_switched_off() -> bool:
+    """By `LUCID_METAL=0`, or inside `plain_operations`."""
+    return is_plain() or os.environ.get("LUCID_METAL") == "0"
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """Compute with MLX's own operations and their own derivatives.
+
+    For what MLX refuses custom kernels or custom derivatives: `mx.export_function`,
+    `mx.compile(shapeless=True)`, and on a GPU `mx.vmap`. Slower where Lucid's are used.
+
+    Example:
+        >>> import lucid, lucid.nn as nn, mlx.core as mx
+        >>> conv = nn.Conv3d(4, 4, 3, groups=4)
+        >>> with lucid.plain_operations():
+        ...     mx.vmap(conv)(lucid.ones(2, 1, 4, 5, 5, 5)).shape
+        (2, 1, 4, 3, 3, 3)
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """Whether the code runs inside `plain_operations`."""
+    return _plain.get()

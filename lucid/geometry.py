@@ -57,6 +57,15 @@ class ConvGeometry:
         return d, h, w
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.in_channels, *self.input_size)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        per_group = self.in_channels // self.groups
+        return (self.out_channels, per_group, *self.kernel_size)
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         return (self.batch, self.out_channels, *self.output_size)
 

@@ -7,7 +7,12 @@ The suite runs on the CPU, on a Mac too, so that it means the same everywhere;
 import os
 
 import lucid  # noqa: F401
-from lucid import dispatch
+from lucid import choice
+from lucid.geometry import ConvGeometry
+from lucid.ops.conv_grid import GRID
+from lucid.ops.conv_patches import PATCHES
+from lucid.ops.conv_plain import COLUMNS
+from lucid.ops.conv_winograd import WINOGRAD
 import mlx.core as mx
 import pytest
 
@@ -15,12 +20,16 @@ _DEVICES = {"cpu": mx.cpu, "gpu": mx.gpu}
 mx.set_default_device(mx.Device(_DEVICES[os.environ.get("LUCID_TEST_DEVICE", "cpu")]))
 
 
-@pytest.fixture(params=["small", "middling", "large"])
-def taken_for(request, monkeypatch) -> str:
-    """The size that the CPU's choice takes a test's little volumes for."""
-    if request.param != "small":
-        middling = 2**60 if request.param == "middling" else 0
-        monkeypatch.setattr(dispatch, "SMALL", 0)
-        monkeypatch.setattr(dispatch, "MEDIUM", middling)
-        monkeypatch.setattr(dispatch, "LARGE", middling)
-    return request.param
+@pytest.fixture(params=["chosen", COLUMNS, GRID, WINOGRAD, PATCHES], ids=str)
+def computed_by(request, monkeypatch) -> None:
+    """A formulation that computes, on the CPU, everything that it can."""
+    if request.param == "chosen":
+        return
+    choose = choice.choose_on_cpu
+
+    def chosen(geometry: ConvGeometry, plain: bool) -> choice.Choice:
+        fits = request.param.fits(geometry.without_padding)
+        forced = choice.Choice(request.param, "the test wants it")
+        return forced if fits else choose(geometry, plain)
+
+    monkeypatch.setattr(choice, "choose_on_cpu", chosen)

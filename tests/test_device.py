@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import lucid
 from lucid import _device
+import lucid.metal
 import mlx.core as mx
 import pytest
 
@@ -72,3 +74,44 @@ def test_running_on_chooses_the_device_and_puts_it_back():
 def test_running_on_nothing_keeps_the_device():
     with mx.stream(mx.cpu), _device.running_on(None):
         assert mx.default_device() == mx.Device(mx.cpu)
+
+
+@pytest.fixture
+def metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU of Apple's, without one."""
+    monkeypatch.setattr(_device, "has_metal", lambda: True)
+    monkeypatch.delenv("LUCID_METAL", raising=False)
+
+
+@pytest.mark.parametrize("has_metal", [True, False])
+def test_metal_kernels_need_a_gpu_of_apples(metal, monkeypatch, has_metal):
+    monkeypatch.setattr(_device, "has_metal", lambda: has_metal)
+    assert lucid.metal.enabled() is has_metal
+
+
+@pytest.mark.parametrize(
+    ("value", "enabled"), [("0", False), ("1", True), ("", True), ("no", True)]
+)
+def test_lucid_metal_0_turns_metal_kernels_off(metal, monkeypatch, value, enabled):
+    """Read at every call."""
+    assert lucid.metal.enabled()
+    monkeypatch.setenv("LUCID_METAL", value)
+    assert lucid.metal.enabled() is enabled
+    monkeypatch.delenv("LUCID_METAL")
+    assert lucid.metal.enabled()
+
+
+def test_plain_operations_turn_metal_kernels_off_for_a_while(metal):
+    with lucid.plain_operations():
+        assert not lucid.metal.enabled()
+        with pytest.raises(KeyError), lucid.plain_operations():
+            raise KeyError
+        assert not lucid.metal.enabled()
+    assert lucid.metal.enabled()
+
+
+def test_plain_operations_do_not_override_the_environment(metal, monkeypatch):
+    monkeypatch.setenv("LUCID_METAL", "0")
+    with lucid.plain_operations():
+        pass
+    assert not lucid.metal.enabled()

@@ -17,7 +17,6 @@ import sys
 import lucid
 from lucid import _device
 from lucid.metal.check import KERNEL_CASES, PATH_CASES, Row, kernel_rows, path_rows
-from lucid.metal.choice import enabled
 from lucid.metal.timing import HEADER, TIMED_CASES, time_rows
 import mlx.core as mx
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not _device.has_metal():
         print(NO_METAL)
         return 2
-    if not enabled():
+    if not _device.uses_metal():
         print(SWITCHED_OFF)
         return 2
     print(_machine(), end="\n\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+import functools
 from typing import Any, NamedTuple
 
-from lucid import _device
+from lucid import _device, choice
 from lucid.geometry import PADDING_MODES, ConvGeometry, check_padding, conv_geometry
-from lucid.metal import choice, conv, convolve, padding
-from lucid.ops import composed
+from lucid.metal import padding
+from lucid.metal.conv import METAL, TWIN
+from lucid.ops import conv
+from lucid.ops.conv_plain import COLUMNS
 import mlx.core as mx
 import numpy as np
 
@@ -111,13 +114,9 @@ class Pair(NamedTuple):
 
 
 CONVOLUTIONS = {
-    "forward": Pair(conv.forward_kernel, conv.forward_ops, ("x", "w", "b")),
-    "input gradient": Pair(
-        conv.input_gradient_kernel, conv.input_gradient_ops, ("dy", "w")
-    ),
-    "weight gradient": Pair(
-        conv.weight_gradient_kernel, conv.weight_gradient_ops, ("x", "dy")
-    ),
+    "forward": Pair(METAL.forward, TWIN.forward, ("x", "w", "b")),
+    "input gradient": Pair(METAL.input_gradient, TWIN.input_gradient, ("dy", "w")),
+    "weight gradient": Pair(METAL.weight_gradient, TWIN.weight_gradient, ("x", "dy")),
 }
 PADS = {
     "pad": Pair(padding.pad_kernel, padding.pad_ops, ("x",)),
@@ -171,7 +170,7 @@ def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
 def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
     """Convolutions and their gradients on the GPU, against the CPU in float32."""
     for name, case in cases.items():
-        path = choice.choose(case.geometry, kernels=True).path
+        path = choice.choose_on_gpu(case.geometry, metal=True).formulation.name
         yield _row(path, name, lambda dtype, case=case: _both_devices(case, dtype))
 
 
@@ -218,6 +217,6 @@ def _both_devices(case: Case, dtype: mx.Dtype) -> Compared:
             mx.eval(y, gradients)
         return [*y, *gradients]
 
-    got = run("gpu", convolve.conv3d, dtype)
-    want = run("cpu", composed.conv3d_columns, mx.float32)
+    got = run("gpu", choice.conv3d, dtype)
+    want = run("cpu", functools.partial(conv.conv3d, COLUMNS), mx.float32)
     return list(zip(got, want, strict=True))

@@ -1,8 +1,7 @@
-"""Convolution by kernel: any groups and padding mode, channels-last inside.
+"""Convolution by Metal kernels: any groups and padding mode, channels-last inside.
 
 Here x is (N, D, H, W, C), dy and y (N, OD, OH, OW, O), and the weight as everywhere
-(O, C/groups, KD, KH, KW). The kernels come in three, each linear in both its arrays;
-`lucid.ops.bilinear` makes them each other's gradients.
+(O, C/groups, KD, KH, KW).
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ import math
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.metal import launch
-from lucid.ops import composed
-from lucid.ops.bilinear import Formulation
+from lucid.ops import conv
+from lucid.ops.conv import Formulation
+from lucid.ops.conv_plain import COLUMNS
 import mlx.core as mx
 
 # Positions along W whose values a thread holds in registers while it goes over the
@@ -43,7 +43,7 @@ def forward_kernel(
             **_sizes(geometry, *geometry.output_size),
         },
         template={**_constants(x, geometry), **tile, **chunk, "TW": STRIP},
-        grid=(-(-ow // STRIP) * o // tile["VEC"], oh, n * od),
+        threads=(-(-ow // STRIP) * o // tile["VEC"], oh, n * od),
         shape=(n, od, oh, ow, o),
         dtype=x.dtype,
     )
@@ -76,7 +76,7 @@ def input_gradient_kernel(
             "TW": width,
             "SHARED": shared,
         },
-        grid=(strips * c // tile["VEC"], h, n * d),
+        threads=(strips * c // tile["VEC"], h, n * d),
         shape=(n, d, h, w, c),
         dtype=dy.dtype,
     )
@@ -103,7 +103,7 @@ def weight_gradient_kernel(
             **_chunk(geometry),
             "TW": STRIP,
         },
-        grid=work.grid,
+        threads=work.threads,
         shape=shape,
         dtype=mx.float32,
     )
@@ -118,7 +118,7 @@ class WeightGradientWork:
     taps: int  # along W, of one thread
     rows_a_split: int
     splits: int
-    grid: tuple[int, int, int]
+    threads: tuple[int, int, int]
 
 
 def weight_gradient_work(geometry: ConvGeometry, itemsize: int) -> WeightGradientWork:
@@ -146,40 +146,34 @@ def weight_gradient_work(geometry: ConvGeometry, itemsize: int) -> WeightGradien
     )
 
 
-KERNELS = Formulation(forward_kernel, input_gradient_kernel, weight_gradient_kernel)
+METAL = Formulation(
+    "Lucid's Metal kernels",
+    forward_kernel,
+    input_gradient_kernel,
+    weight_gradient_kernel,
+    temporaries="a copy of the weight, and partial sums of its gradient",
+    channels_last=True,
+    every_mode=True,
+    takes_half=True,
+)
 
 
-def forward_ops(
+def forward_twin(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """The twin of `forward_kernel`."""
-    y = composed.in_float32(
-        composed.conv3d_columns, x.transpose(0, 4, 1, 2, 3), weight, bias, geometry
-    )
-    return y.transpose(0, 2, 3, 4, 1)
+    """The same as `forward_kernel`, made of MLX operations."""
+    x = x.transpose(0, 4, 1, 2, 3)
+    return conv.conv3d(COLUMNS, x, weight, bias, geometry).transpose(0, 2, 3, 4, 1)
 
 
-def input_gradient_ops(
-    dy: mx.array, weight: mx.array, geometry: ConvGeometry
-) -> mx.array:
-    """The twin of `input_gradient_kernel`: MLX's derivative of `forward_ops`."""
-    x = mx.zeros((geometry.batch, *geometry.input_size, geometry.in_channels))
-    wide, cotangent = weight.astype(mx.float32), dy.astype(mx.float32)
-    _, (dx,) = mx.vjp(
-        lambda x: [forward_ops(x, wide, None, geometry)], [x], [cotangent]
-    )
-    return dx.astype(dy.dtype)
-
-
-def weight_gradient_ops(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
-    """The twin of `weight_gradient_kernel`: MLX's derivative of `forward_ops`."""
-    per_group = geometry.in_channels // geometry.groups
-    w = mx.zeros((geometry.out_channels, per_group, *geometry.kernel_size))
-    wide, cotangent = x.astype(mx.float32), dy.astype(mx.float32)
-    _, (dw,) = mx.vjp(
-        lambda w: [forward_ops(wide, w, None, geometry)], [w], [cotangent]
-    )
-    return dw.astype(x.dtype)
+TWIN = Formulation.of(
+    "twins of Lucid's Metal kernels",
+    forward_twin,
+    temporaries=COLUMNS.temporaries,
+    channels_last=True,
+    every_mode=True,
+    takes_half=True,
+)
 
 
 def _constants(array: mx.array, geometry: ConvGeometry) -> dict[str, int | mx.Dtype]:

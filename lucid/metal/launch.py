@@ -1,4 +1,4 @@
-"""Launching the kernels of `kernels/*.metal`."""
+"""Launching the Metal kernels of `kernels/*.metal`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 # Threads of a threadgroup, at most: what a kernel gets even if it fills its registers.
-THREADS = 256
+LARGEST_GROUP = 256
 
 _KERNELS = resources.files("lucid.metal") / "kernels"
 
@@ -19,25 +19,25 @@ def launch(
     name: str,
     inputs: dict[str, mx.array],
     template: dict[str, int | bool | mx.Dtype],
-    grid: tuple[int, int, int],
+    threads: tuple[int, int, int],
     shape: tuple[int, ...],
     dtype: mx.Dtype,
 ) -> mx.array:
-    """The output of one kernel: one array of `shape` and `dtype`, one thread a voxel.
+    """The output of one Metal kernel, an array of `shape` and `dtype`.
 
     Args:
         name: a file of `kernels/`, without its ending.
         inputs: the arrays, by their names in the source; made row-contiguous.
         template: the constants that the source is compiled with.
-        grid: threads along x, y and z.
+        threads: how many along x, y and z.
         shape: the output's shape.
         dtype: the output's dtype.
     """
-    (out,) = _kernel(name, tuple(inputs))(
+    (out,) = compiled(name, tuple(inputs))(
         inputs=list(inputs.values()),
         template=list(template.items()),
-        grid=grid,
-        threadgroup=_threadgroup(grid),
+        grid=threads,
+        threadgroup=threadgroup(threads),
         output_shapes=[shape],
         output_dtypes=[dtype],
     )
@@ -51,7 +51,7 @@ def source(name: str) -> str:
 
 
 @functools.cache
-def _kernel(name: str, input_names: tuple[str, ...]) -> Callable[..., list[mx.array]]:
+def compiled(name: str, input_names: tuple[str, ...]) -> Callable[..., list[mx.array]]:
     kernel: Any = mx.fast.metal_kernel(
         name=f"lucid_{name}",
         input_names=input_names,
@@ -62,11 +62,11 @@ def _kernel(name: str, input_names: tuple[str, ...]) -> Callable[..., list[mx.ar
     return kernel
 
 
-def _threadgroup(grid: tuple[int, int, int]) -> tuple[int, int, int]:
+def threadgroup(threads: tuple[int, int, int]) -> tuple[int, int, int]:
     """As many threads as fit, along x first: neighbors in memory run together."""
-    x = min(grid[0], THREADS)
-    y = min(grid[1], THREADS // x)
-    return x, y, min(grid[2], THREADS // (x * y))
+    x = min(threads[0], LARGEST_GROUP)
+    y = min(threads[1], LARGEST_GROUP // x)
+    return x, y, min(threads[2], LARGEST_GROUP // (x * y))
 
 
 @functools.lru_cache(maxsize=1024)

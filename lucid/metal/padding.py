@@ -1,12 +1,27 @@
-"""Padding by kernel: reflect, replicate and circular, one pass, any of three axes."""
+"""Padding by Metal kernel: reflect, replicate and circular, three axes in one pass."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from lucid.geometry import PADDING_MODES, Padding
 from lucid.metal import launch
 from lucid.ops import padding
 from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
+
+
+def pad_last_axes(x: mx.array, sides: Sequence[tuple[int, int]], mode: str) -> mx.array:
+    """Pad the last axes of `x`, three at most, by (before, after) voxels each."""
+    none = (0, 0)
+    first, second, third = [none] * (3 - len(sides)) + list(sides)
+    three = (first, second, third)
+    if x.ndim == 5:  # volumes, channels-last in memory as convolutions leave them
+        return pad(x.transpose(0, 2, 3, 4, 1), three, mode).transpose(0, 4, 1, 2, 3)
+    lead, size = x.shape[: x.ndim - len(sides)], x.shape[x.ndim - len(sides) :]
+    rows = x.reshape(-1, *[1] * (3 - len(sides)), *size, 1)
+    padded = pad(rows, three, mode)
+    return padded.reshape(*lead, *padded.shape[4 - len(sides) : 4])
 
 
 def pad(x: mx.array, sides: Padding, mode: str) -> mx.array:
@@ -88,7 +103,7 @@ def _launch(
             "before": launch.integers(*(before for before, _ in sides)),
         },
         template={"T": x.dtype, "MODE": PADDING_MODES.index(mode), "VEC": vector},
-        grid=(size[2] * c // vector, size[1], n * size[0]),
+        threads=(size[2] * c // vector, size[1], n * size[0]),
         shape=shape,
         dtype=x.dtype,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid._plain import is_plain
+from lucid._device import is_plain
 from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
-from tests.ops.test_composed import geometry_of
+from tests.ops.test_formulations import geometry_of
 from tests.oracle import MODES, Problem, direct, random_problem, uniform
 from tests.oracle.tolerances import assert_close
 
@@ -171,7 +171,7 @@ def test_inputs_that_are_views():
 def test_a_weight_gradient_has_enough_splits_and_no_large_parts():
     large = Problem((1, 32, 64, 64, 64), (32, 1, 3, 3, 3), padding=1, groups=32)
     work = conv.weight_gradient_work(geometry_of(large), 4)
-    assert np.prod(work.grid) >= 0.8 * conv.THREADS_WANTED
+    assert np.prod(work.threads) >= 0.8 * conv.THREADS_WANTED
     assert work.splits * work.rows_a_split >= 64 * 64
     assert (work.splits - 1) * work.rows_a_split < 64 * 64
     wide = Problem((1, 512, 2, 2, 2), (512, 8, 3, 3, 3), padding=1, groups=64)
@@ -221,10 +221,10 @@ def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     assert texts[file].count(right) >= 1
     texts[file] = texts[file].replace(right, wrong)
     monkeypatch.setattr(launch, "source", texts.__getitem__)
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
     with pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():
@@ -275,12 +275,12 @@ def test_the_sanitizers_see_a_read_past_the_last_voxel(monkeypatch):
     case = Problem((1, 1, 1, 1, 3), (1, 1, 1, 1, 3), padding=(0, 0, 2))
     case = dataclasses.replace(case, padding_mode="circular")
     monkeypatch.setattr(launch, "source", sources.__getitem__)
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
     geometry = geometry_of(case)
     with emulated_metal() as emulation:
         conv.forward_kernel(
             mx.ones((1, 1, 1, 3, 1)), mx.ones((1, 1, 1, 1, 3)), None, geometry
         )
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
     report = sanitizer_report([(one.kernel, one.inputs) for one in emulation.launches])
     assert "AddressSanitizer" in report

@@ -10,7 +10,7 @@ from typing import Any
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.metal import launch
 from lucid.metal import padding as padding_kernels
-from lucid.metal.conv import KERNELS, weight_gradient_work
+from lucid.metal.conv import METAL, weight_gradient_work
 import mlx.core as mx
 import pytest
 
@@ -47,7 +47,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return run
 
     monkeypatch.setattr(mx.fast, "metal_kernel", metal_kernel)
-    monkeypatch.setattr(launch, "_kernel", launch._kernel.__wrapped__)
+    monkeypatch.setattr(launch, "compiled", launch.compiled.__wrapped__)
     return seen
 
 
@@ -57,10 +57,10 @@ def run_all(geometry: ConvGeometry, dtype: mx.Dtype = mx.float32) -> None:
     x = mx.zeros((n, *g.input_size, g.in_channels), dtype)
     w = mx.zeros((o, g.in_channels // g.groups, *g.kernel_size), dtype)
     dy = mx.zeros((n, *size, o), dtype)
-    assert KERNELS.forward(x, w, None, g).shape == dy.shape
-    assert KERNELS.forward(x, w, mx.zeros(o, dtype), g).shape == dy.shape
-    assert KERNELS.input_gradient(dy, w, g).shape == x.shape
-    assert KERNELS.weight_gradient(x, dy, g).shape == w.shape
+    assert METAL.forward(x, w, None, g).shape == dy.shape
+    assert METAL.forward(x, w, mx.zeros(o, dtype), g).shape == dy.shape
+    assert METAL.input_gradient(dy, w, g).shape == x.shape
+    assert METAL.weight_gradient(x, dy, g).shape == w.shape
     padded = padding_kernels.pad_kernel(x, g.padding, g.padding_mode)
     assert padded.shape[1:4] == g.padded_size
     back = padding_kernels.pad_adjoint_kernel(padded, g.padding, g.padding_mode)
@@ -113,11 +113,11 @@ def test_a_kernel_is_made_once_for_its_inputs(monkeypatch):
     monkeypatch.setattr(
         mx.fast, "metal_kernel", lambda **options: made.append(options) or options
     )
-    launch._kernel.cache_clear()
-    first = launch._kernel("pad", ("x", "size", "before"))
-    assert launch._kernel("pad", ("x", "size", "before")) is first
+    launch.compiled.cache_clear()
+    first = launch.compiled("pad", ("x", "size", "before"))
+    assert launch.compiled("pad", ("x", "size", "before")) is first
     assert len(made) == 1
-    launch._kernel.cache_clear()  # of what was not made by MLX
+    launch.compiled.cache_clear()  # of what was not made by MLX
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)
@@ -158,7 +158,7 @@ def test_the_strips_of_an_input_gradient_meet_every_voxel(
     c, w = geometry.in_channels, geometry.input_size[2]
     dy = mx.zeros((2, *geometry.output_size, geometry.out_channels))
     weight = mx.zeros((geometry.out_channels, c // geometry.groups, 3, 3, 3))
-    KERNELS.input_gradient(dy, weight, geometry)
+    METAL.input_gradient(dy, weight, geometry)
     constants = dict(launches[0]["template"])
     width, lanes = constants["TW"], c // constants["VEC"]
     assert width % stride == 0
@@ -191,7 +191,7 @@ GRIDS = [1, 2, 3, 7, 17, 31, 64, 127, 255, 256, 257, 1000]
 @pytest.mark.parametrize("x", GRIDS)
 def test_a_threadgroup_fits_its_grid_and_the_limit(x):
     for y, z in itertools.product(GRIDS, GRIDS):
-        group = launch._threadgroup((x, y, z))
+        group = launch.threadgroup((x, y, z))
         assert math.prod(group) <= 256
         assert all(1 <= t <= g for t, g in zip(group, (x, y, z), strict=True))
 
@@ -208,13 +208,13 @@ def test_a_threadgroup_fits_its_grid_and_the_limit(x):
     ids=str,
 )
 def test_a_threadgroup_takes_neighbors_along_x_first(grid, group):
-    assert launch._threadgroup(grid) == group
+    assert launch.threadgroup(grid) == group
 
 
 def test_a_launch_asks_for_that_threadgroup(launches):
     run_all(geometry_of((1, 32, 1), size=(9, 31, 65)))
     for asked in launches:
-        assert asked["threadgroup"] == launch._threadgroup(asked["grid"])
+        assert asked["threadgroup"] == launch.threadgroup(asked["grid"])
 
 
 def test_integers_are_int32_and_made_once():

@@ -158,10 +158,10 @@ def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     assert right in texts[file]
     texts[file] = texts[file].replace(right, wrong)
     monkeypatch.setattr(launch, "source", texts.__getitem__)
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
     with pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 from dataclasses import dataclass, field
 import functools
 from typing import Any
 from unittest import mock
 
-from lucid import _device
-from lucid.metal import conv, convolve, launch, padding
-from lucid.ops.bilinear import Formulation
+from lucid import _device, choice
+from lucid.metal import launch, padding
+from lucid.metal.conv import METAL, TWIN
 import mlx.core as mx
 import numpy as np
 
@@ -18,12 +19,10 @@ from .capture import Kernel, capture
 from .run import run
 
 _LAUNCH = launch.launch
-_TWINS = (
-    (padding, "pad_kernel", padding.pad_ops),
-    (padding, "pad_adjoint_kernel", padding.pad_adjoint_ops),
-    (conv, "forward_kernel", conv.forward_ops),
-    (conv, "input_gradient_kernel", conv.input_gradient_ops),
-    (conv, "weight_gradient_kernel", conv.weight_gradient_ops),
+_PASSES = ("forward", "input_gradient", "weight_gradient")
+_PADS = (
+    ("pad_kernel", padding.pad_ops),
+    ("pad_adjoint_kernel", padding.pad_adjoint_ops),
 )
 
 
@@ -74,18 +73,20 @@ def emulated_metal() -> Iterator[Emulation]:
         ((1, 5, 3, 3, 4), ['pad'])
     """
     emulation = Emulation()
-    chosen = {
-        (module, name): _kernel_or_twin(emulation, getattr(module, name), twin)
-        for module, name, twin in _TWINS
-    }
-    kernels = Formulation(*(chosen[conv, f"{f}_kernel"] for f in Formulation._fields))
+    metal = dataclasses.replace(
+        METAL,
+        **{
+            name: _kernel_or_twin(emulation, getattr(METAL, name), getattr(TWIN, name))
+            for name in _PASSES
+        },
+    )
     with contextlib.ExitStack() as stack:
         patch = functools.partial(_patch, stack)
         patch(launch, "launch", _emulated_launch(emulation))
-        for (module, name), replacement in chosen.items():
-            patch(module, name, replacement)
-        patch(conv, "KERNELS", kernels)
-        stack.enter_context(mock.patch.dict(convolve.FORMULATIONS, kernels=kernels))
+        patch(choice, "METAL", metal)
+        for name, twin in _PADS:
+            kernel = getattr(padding, name)
+            patch(padding, name, _kernel_or_twin(emulation, kernel, twin))
         for name, answer in _device_answers().items():
             patch(_device, name, answer)
         yield emulation

@@ -2,10 +2,11 @@
 
 import sys
 
-from lucid import _device, nn
+from lucid import _device, choice, nn
 from lucid.geometry import ConvGeometry, check_padding, conv_geometry
-from lucid.metal import conv, launch, padding
-from lucid.ops import bilinear
+from lucid.metal import launch, padding
+from lucid.metal.conv import TWIN
+from lucid.ops import conv
 import mlx.core as mx
 import pytest
 
@@ -35,7 +36,10 @@ def weights() -> tuple[mx.array, mx.array]:
 
 
 def convolved(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
-    return bilinear.conv3d(conv.KERNELS, x, w, b, geometry(), channel_axis=-1)
+    """Channels-last, as the kernels have it."""
+    first = x.transpose(0, 4, 1, 2, 3)
+    y = conv.conv3d(choice.METAL, first, w, b, geometry())
+    return y.transpose(0, 2, 3, 4, 1)
 
 
 def convolved_sum(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
@@ -43,7 +47,7 @@ def convolved_sum(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
 
 
 def expected_sum(x: mx.array, w: mx.array, b: mx.array) -> mx.array:
-    return conv.forward_ops(x, w, b, geometry()).sum()
+    return TWIN.forward(x, w, b, geometry()).sum()
 
 
 def cubed(x: mx.array) -> mx.array:
@@ -138,7 +142,7 @@ def test_a_compiled_convolution_runs_the_twin(x):
         y = mx.compile(convolved)(x, w, b)
         mx.eval(y)
     assert emulation.twins == ["forward_kernel"]
-    assert mx.allclose(y, conv.forward_ops(x, w, b, geometry()), rtol=1e-5, atol=1e-5)
+    assert mx.allclose(y, TWIN.forward(x, w, b, geometry()), rtol=1e-5, atol=1e-5)
 
 
 def test_a_layer_runs_kernels():
@@ -189,12 +193,12 @@ def test_a_fault_in_a_kernel_reaches_the_caller(x, monkeypatch):
     assert broken != launch.source("pad")
     sound = launch.source
     monkeypatch.setattr(launch, "source", lambda n: broken if n == "pad" else sound(n))
-    launch._kernel.cache_clear()
+    launch.compiled.cache_clear()
     try:
         with emulated_metal(), pytest.raises(EmulationError, match="past its last"):
             padding.pad(x, SIDES, "circular")
     finally:
-        launch._kernel.cache_clear()
+        launch.compiled.cache_clear()
 
 
 def test_a_gpu_is_believed_in():
@@ -219,12 +223,12 @@ def test_a_gpu_is_believed_in():
 
 def test_the_world_is_as_before_after_an_error(x):
     before = (_device.on_gpu, _device.running_on, launch.launch, padding.pad_kernel)
-    kernels = conv.KERNELS
+    kernels = choice.METAL
     with pytest.raises(ZeroDivisionError), emulated_metal(), _device.running_on("cpu"):
         raise ZeroDivisionError
     after = (_device.on_gpu, _device.running_on, launch.launch, padding.pad_kernel)
     assert after == before
-    assert conv.KERNELS is kernels
+    assert choice.METAL is kernels
 
 
 def test_emulations_nest(x):

@@ -117,6 +117,44 @@ def conv3d_gradients(
     return d_x, d_weight.reshape(weight.shape), d_bias
 
 
+def conv_transpose3d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Array:
+    """(N, C, D, H, W) by (C, O/groups, KD, KH, KW), in float64.
+
+    Each voxel adds its multiple of the kernel to the output, from `stride` times its
+    place on; `padding` is then cut off both sides.
+    """
+    stride, dilation = triple(stride), triple(dilation)
+    spans = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    whole = [
+        (n - 1) * s + span + p
+        for n, s, span, p in zip(
+            x.shape[2:], stride, spans, triple(output_padding), strict=True
+        )
+    ]
+    grouped = _by_group(weight.astype(np.float64), groups, axis=0)  # (g, C/g, O/g, K..)
+    parts = _by_group(x.astype(np.float64), groups, axis=1)  # (N, g, C/g, D, H, W)
+    y = np.zeros((len(x), groups, grouped.shape[2], *whole))
+    for tap in itertools.product(*map(range, weight.shape[2:])):
+        places = tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilation, x.shape[2:], stride, strict=True)
+        )
+        share = np.einsum("ngcdhw,gco->ngodhw", parts, grouped[(..., *tap)])
+        y[(..., *places)] += share
+    inside = (slice(p, n - p) for p, n in zip(triple(padding), whole, strict=True))
+    y = y.reshape(len(x), -1, *whole)[(..., *inside)]
+    return y if bias is None else y + bias.astype(np.float64)[:, None, None, None]
+
+
 def _by_group(array: Array, groups: int, axis: int) -> Array:
     """Split one axis into (groups, the rest)."""
     shape = array.shape

@@ -47,7 +47,7 @@ def random_problems(seed: int, count: int) -> list[Problem]:
     return [random_problem(rng) for _ in range(count)]
 
 
-@pytest.mark.usefixtures("taken_for")
+@pytest.mark.usefixtures("computed_by")
 @pytest.mark.parametrize("seed", range(10))
 def test_output_and_gradients_equal_pytorchs(seed):
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def test_the_two_oracles_agree(seed):
             np.testing.assert_allclose(a, b.numpy(), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.usefixtures("taken_for")
+@pytest.mark.usefixtures("computed_by")
 @pytest.mark.parametrize("seed", range(4))
 def test_double_backward_equals_pytorchs(seed):
     """The gradients of sum(dx^2) + sum(dw^2), dx and dw those of sum(y^2)."""

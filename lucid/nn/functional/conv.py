@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lucid import dispatch
+from lucid import choice
 from lucid import geometry as geo
 from lucid._types import (
     Size3d,
@@ -72,8 +72,8 @@ def conv3d(
     if bias is not None:
         _check_bias(bias, geometry.out_channels, weight)
     if input.ndim == 5:
-        return dispatch.conv3d(input, weight, bias, geometry)
-    return dispatch.conv3d(input[None], weight, bias, geometry)[0]
+        return choice.conv3d(input, weight, bias, geometry)
+    return choice.conv3d(input[None], weight, bias, geometry)[0]
 
 
 def conv3d_geometry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lucid import dispatch
+from lucid import choice
 from lucid._types import (
     Tensor,
     check_allocatable,
@@ -104,7 +104,7 @@ def _grow(x: Tensor, sides: list[tuple[int, int]], mode: str, fill: Tensor) -> T
     check_pad("pad", grow, sizes, mode)
     grown = (n + sum(p) for n, p in zip(sizes, grow, strict=True))
     check_allocatable("`pad`", (*x.shape[:first], *grown), x.itemsize)
-    return dispatch.pad(x, grow, mode, fill)
+    return choice.pad(x, grow, mode, fill)
 
 
 def _crop(x: Tensor, sides: list[tuple[int, int]], mode: str) -> Tensor:

@@ -211,7 +211,7 @@ def test_a_nan_reaches_only_the_outputs_that_see_it(channels, value):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("taken_for")
+@pytest.mark.usefixtures("computed_by")
 @pytest.mark.parametrize("seed", range(50))
 def test_random_combinations_are_exact(seed):
     rng = np.random.default_rng(seed)

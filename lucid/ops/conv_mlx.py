@@ -8,14 +8,14 @@ them zeros.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 import dataclasses
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lucid.geometry import ConvGeometry, Triple
-from lucid.ops.bilinear import Formulation
+from lucid.ops.conv import Formulation
 import mlx.core as mx
 
 Sides = list[tuple[int, int]]
@@ -32,7 +32,7 @@ def forward(
     if takes_winograd(geometry, x.dtype):
         x, sides = _pad(x, [sides[0], (0, 0), (0, 0)]), [(0, 0), *sides[1:]]
     w = weight.transpose(0, 2, 3, 4, 1)
-    y = _correlate(x, w, sides, geometry.stride, geometry.dilation)
+    y = _convolve(x, w, sides, geometry.stride, geometry.dilation)
     return y if bias is None else y + bias
 
 
@@ -153,21 +153,21 @@ def _gradient_of_phase(
         weight = mx.take(weight, mx.array(phase.taps[::-1]), axis=axis)
     d, h, w = (phase.dilation for phase in phases)
     sides = [phase.sides for phase in phases]
-    return _correlate(dy, weight, sides, (1, 1, 1), (d, h, w))
+    return _convolve(dy, weight, sides, (1, 1, 1), (d, h, w))
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """A matrix product for each tap: dy transposed, times the voxels that it met."""
     padded = _pad(x, list(geometry.padding))
-    if on_a_grid(geometry):
-        taps = _taps_on_a_grid(padded, dy, geometry)
+    if reads_runs(geometry):
+        taps = _taps_of_runs(padded, dy, geometry)
     else:
         taps = _taps_of_slices(padded, dy, geometry)
     o, c = geometry.out_channels, geometry.in_channels
     return mx.stack(taps, axis=-1).reshape(o, c, *geometry.kernel_size)
 
 
-def on_a_grid(geometry: ConvGeometry) -> bool:
+def reads_runs(geometry: ConvGeometry) -> bool:
     """Whether a tap's voxels are a run of the padded volume, not much of it border."""
     padded, outputs = (
         math.prod(s) for s in (geometry.padded_size, geometry.output_size)
@@ -175,7 +175,7 @@ def on_a_grid(geometry: ConvGeometry) -> bool:
     return geometry.stride == (1, 1, 1) and padded <= 2 * outputs
 
 
-def _taps_on_a_grid(
+def _taps_of_runs(
     padded: mx.array, dy: mx.array, geometry: ConvGeometry
 ) -> list[mx.array]:
     """At stride 1 a tap is an offset in the flat padded volume: nothing is copied.
@@ -219,7 +219,7 @@ def _taps_of_slices(
     return taps
 
 
-def _correlate(
+def _convolve(
     x: mx.array, weight: mx.array, sides: Sides, stride: Triple, dilation: Triple
 ) -> mx.array:
     """mx.conv3d with any padding, negative to crop.
@@ -255,45 +255,51 @@ def _pad(x: mx.array, sides: Sides) -> mx.array:
     return mx.pad(x, [(0, 0), *sides, (0, 0)])
 
 
-def one_group(geometry: ConvGeometry) -> ConvGeometry:
-    """The convolution of each group by itself."""
-    return dataclasses.replace(
-        geometry,
-        in_channels=geometry.in_channels // geometry.groups,
-        out_channels=geometry.out_channels // geometry.groups,
-        groups=1,
-    )
+MLX = Formulation(
+    "mx.conv3d",
+    forward,
+    input_gradient,
+    weight_gradient,
+    temporaries="the padded input; with a stride, the phases of its gradient",
+    fits=lambda geometry: geometry.groups == 1 and geometry.batch > 0,
+    channels_last=True,
+    takes_half=True,
+)
 
 
-def by_group(formulation: Formulation) -> Formulation:
-    """A formulation of one group, applied to each group of channels in turn."""
+def _of_each_group(
+    function: Callable[..., mx.array], axes: tuple[int, ...], joined: int
+) -> Callable[..., mx.array]:
+    """A function of one group, applied to each group in turn.
 
-    def split(array: mx.array, geometry: ConvGeometry) -> Sequence[mx.array]:
-        return list(mx.split(array, geometry.groups, axis=-1))
+    `axes` are those along which its arrays hold the groups, `joined` the result's.
+    """
 
-    def forward(x, weight, bias, geometry):
+    def apply(*arrays_and_geometry: Any) -> mx.array:
+        *arrays, geometry = arrays_and_geometry
         g = geometry.groups
-        biases = [None] * g if bias is None else mx.split(bias, g)
-        parts = zip(split(x, geometry), mx.split(weight, g), biases, strict=True)
-        outputs = [formulation.forward(*part, one_group(geometry)) for part in parts]
-        return mx.concatenate(outputs, axis=-1)
-
-    def input_gradient(dy, weight, geometry):
-        parts = zip(split(dy, geometry), mx.split(weight, geometry.groups), strict=True)
-        outputs = [
-            formulation.input_gradient(*part, one_group(geometry)) for part in parts
+        one = dataclasses.replace(
+            geometry,
+            in_channels=geometry.in_channels // g,
+            out_channels=geometry.out_channels // g,
+            groups=1,
+        )
+        parts = [
+            [None] * g if array is None else mx.split(array, g, axis=axis)
+            for array, axis in zip(arrays, axes, strict=True)
         ]
-        return mx.concatenate(outputs, axis=-1)
+        results = [function(*part, one) for part in zip(*parts, strict=True)]
+        return mx.concatenate(results, axis=joined)
 
-    def weight_gradient(x, dy, geometry):
-        parts = zip(split(x, geometry), split(dy, geometry), strict=True)
-        outputs = [
-            formulation.weight_gradient(*part, one_group(geometry)) for part in parts
-        ]
-        return mx.concatenate(outputs)
-
-    return Formulation(forward, input_gradient, weight_gradient)
+    return apply
 
 
-NATIVE = Formulation(forward, input_gradient, weight_gradient)
-NATIVE_BY_GROUP = by_group(NATIVE)
+MLX_BY_GROUP = dataclasses.replace(
+    MLX,
+    name="mx.conv3d by group",
+    fits=lambda geometry: geometry.batch > 0,
+    forward=_of_each_group(forward, axes=(-1, 0, 0), joined=-1),
+    input_gradient=_of_each_group(input_gradient, axes=(-1, 0), joined=-1),
+    weight_gradient=_of_each_group(weight_gradient, axes=(-1, -1), joined=0),
+    temporaries="slices of the groups, and the output before it is joined",
+)

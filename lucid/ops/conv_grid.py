@@ -22,8 +22,9 @@ import math
 from typing import NamedTuple
 
 from lucid import _cpu
+from lucid._types import LONGEST
 from lucid.geometry import ConvGeometry, Triple
-from lucid.ops.bilinear import Formulation
+from lucid.ops.conv import Formulation
 import mlx.core as mx
 
 
@@ -82,12 +83,24 @@ def grid_of(geometry: ConvGeometry) -> Grid:
     return Grid(tuple(size), tuple(phase_size), tuple(ends), tuple(taps))
 
 
+def grid_waste(geometry: ConvGeometry) -> float:
+    """Positions of the grid for each output."""
+    return grid_of(geometry).positions / math.prod(geometry.output_size)
+
+
+def _fits(geometry: ConvGeometry) -> bool:
+    """Whether the grid is no longer than MLX can index."""
+    channels = max(geometry.in_channels, geometry.out_channels)
+    volumes = geometry.batch * channels * geometry.kernel_size[2] + 3
+    return geometry.batch > 0 and volumes * grid_of(geometry).positions <= LONGEST
+
+
 def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """The sum over the taps of the weight times the run of voxels that they meet."""
     grid = grid_of(geometry)
-    y = _correlate(
+    y = _sum_over_taps(
         _phases(x, geometry), grid.taps, _by_group(weight, geometry), geometry
     )
     d, h, w = geometry.output_size
@@ -108,7 +121,7 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
         )
         has_taps = d and h and w
         phases.append(
-            _correlate(flat, (d, h, w), weight, geometry) if has_taps else None
+            _sum_over_taps(flat, (d, h, w), weight, geometry) if has_taps else None
         )
     return from_phases(phases, geometry)
 
@@ -128,7 +141,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
 _Flat = dict[tuple[int, ...], mx.array]  # the flat grids of each phase
 
 
-def _correlate(
+def _sum_over_taps(
     flat: _Flat, taps: Taps, weight: mx.array, geometry: ConvGeometry
 ) -> mx.array:
     """The sum over the taps of theirs of (g, O/g, C/g, K..) @ the runs that they meet.
@@ -291,4 +304,11 @@ def from_phases(phases: Sequence[mx.array | None], geometry: ConvGeometry) -> mx
     return whole[(slice(None), slice(None), *window)]
 
 
-GRID = Formulation(forward, input_gradient, weight_gradient)
+GRID = Formulation(
+    "flat grid",
+    forward,
+    input_gradient,
+    weight_gradient,
+    temporaries="the input on its grid, once for each tap along the width",
+    fits=_fits,
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lucid.geometry import ConvGeometry
-from lucid.ops import composed
-from lucid.ops.native import NATIVE
+from lucid.ops import conv
+from lucid.ops.conv_mlx import MLX
+from lucid.ops.conv_plain import MLX_PLAIN
 import mlx.core as mx
 
-from tests.ops.test_native import first, geometry_of
+from tests.ops.test_conv_mlx import first, geometry_of
 
 
 def peak(function: Callable[..., mx.array], *arrays: mx.array) -> float:
@@ -26,7 +27,7 @@ def test_the_weight_gradient_copies_no_patches():
     """At stride 1 the padded input and dy on its grid; MLX's own holds 27 inputs."""
     geometry = geometry_of(3, 1, 1, 1, 24, channels=(16, 16, 1), batch=1)
     x = dy = mx.ones((1, 24, 24, 24, 16))
-    assert peak(lambda x, dy: NATIVE.weight_gradient(x, dy, geometry), x, dy) < 4
+    assert peak(lambda x, dy: MLX.weight_gradient(x, dy, geometry), x, dy) < 4
     assert peak(mlxs_weight_gradient(geometry), x, dy) > 20
 
 
@@ -34,7 +35,7 @@ def test_a_strided_weight_gradient_copies_few_taps():
     """At stride 2 the taps of a kernel of 5 meet 125 eighths of the input."""
     geometry = geometry_of(5, 2, 1, 2, 32, channels=(16, 16, 1), batch=1)
     x, dy = mx.ones((1, 32, 32, 32, 16)), mx.ones((1, 16, 16, 16, 16))
-    assert peak(lambda x, dy: NATIVE.weight_gradient(x, dy, geometry), x, dy) < 5
+    assert peak(lambda x, dy: MLX.weight_gradient(x, dy, geometry), x, dy) < 5
     assert peak(mlxs_weight_gradient(geometry), x, dy) > 15
 
 
@@ -43,7 +44,7 @@ def mlxs_weight_gradient(geometry: ConvGeometry) -> Callable[..., mx.array]:
 
     def gradient(x: mx.array, dy: mx.array) -> mx.array:
         def forward(w: mx.array) -> mx.array:
-            return composed.conv3d_native(first(x), w, None, geometry)
+            return conv.conv3d(MLX_PLAIN, first(x), w, None, geometry)
 
         return mx.vjp(forward, [w], [first(dy)])[1][0]
 
@@ -61,5 +62,5 @@ def test_joining_the_phases_of_a_stride_holds_few_copies(monkeypatch):
     geometry = geometry_of(3, 2, 1, 1, 24, channels=(16, 16, 1), batch=1)
     dy, w = mx.ones((1, 12, 12, 12, 16)), mx.ones((16, 16, 3, 3, 3))
     monkeypatch.setattr(mx, "conv3d", zeros)
-    inputs = peak(lambda dy: NATIVE.input_gradient(dy, w, geometry), dy) / 8
+    inputs = peak(lambda dy: MLX.input_gradient(dy, w, geometry), dy) / 8
     assert inputs < 5

@@ -1,64 +1,28 @@
-"""3-D convolution as a composition of MLX operations.
+"""Convolutions that MLX differentiates by itself, and so transforms in every way.
 
-Every function here takes x (N, C, D, H, W), weight (O, C/g, KD, KH, KW), bias (O,) or
-None and a checked geometry, and returns (N, O, OD, OH, OW).
+They have the fewest operations, which is what small volumes want, and are all there is
+inside `lucid.plain_operations`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import itertools
 import math
 
 from lucid.geometry import ConvGeometry
+from lucid.ops.conv import Formulation, add_bias
 from lucid.ops.padding import pad
 import mlx.core as mx
 
-# The largest block of stacked columns. Measured on the shapes of the benchmark: the
-# fewer blocks the better, up to what the C allocator maps anew each time it is asked.
+# The largest block of columns. Measured on the shapes of the benchmark: the fewer
+# blocks the better, up to what the C allocator maps anew each time it is asked.
 COLUMNS_BYTES = 32 * 2**20
 
 
-def in_float32(
-    formulation: Callable[..., mx.array],
-    x: mx.array,
-    weight: mx.array,
-    bias: mx.array | None,
-    geometry: ConvGeometry,
-) -> mx.array:
-    """Half types computed in float32, so that a sum over the kernel is rounded once."""
-    dtype = x.dtype
-    x, weight = x.astype(mx.float32), weight.astype(mx.float32)
-    bias = None if bias is None else bias.astype(mx.float32)
-    return formulation(x, weight, bias, geometry).astype(dtype)
-
-
-def conv3d_native(
+def by_columns(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """MLX's own conv3d: channels-last, one group, zero padding alike on both sides."""
-    symmetric = all(before == after for before, after in geometry.padding)
-    depth, height, width = (before for before, _ in geometry.padding)
-    if geometry.padding_mode != "zeros" or not symmetric:
-        x = pad(x, geometry.padding, geometry.padding_mode)
-        depth = height = width = 0
-    y = mx.conv3d(
-        x.transpose(0, 2, 3, 4, 1),  # (N, D, H, W, C)
-        weight.transpose(0, 2, 3, 4, 1),  # (O, KD, KH, KW, C)
-        stride=geometry.stride,
-        padding=(depth, height, width),
-        dilation=geometry.dilation,
-    )
-    # Before the transpose back: a two-array operation on the NCDHW view would copy it.
-    if bias is not None:
-        y = y + bias
-    return y.transpose(0, 4, 1, 2, 3)
-
-
-def conv3d_columns(
-    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
-) -> mx.array:
-    """Columns, a part of the kernel at a time, times the weight.
+    """The weight times columns (im2col) of a part of the kernel at a time.
 
     The trailing kernel axes are stacked into columns and become one matrix product;
     the leading ones are accumulated over.
@@ -80,15 +44,13 @@ def conv3d_columns(
         y = matrix[i] @ block if y is None else mx.addmm(y, matrix[i], block)
     assert y is not None
     y = y.reshape(geometry.output_shape)
-    if bias is not None:
-        y = y + _spread(bias, geometry.output_shape)
-    return y
+    return y if bias is None else add_bias(y, bias, channel_axis=1)
 
 
 def _columns(
     x: mx.array, outer_tap: tuple[int, ...], geometry: ConvGeometry
 ) -> mx.array:
-    """The voxels that the taps from an outer one on multiply: (N, C, K.., OD, OH, OW).
+    """The voxels that the taps after an outer one multiply: (N, C, K.., OD, OH, OW).
 
     One axis is stacked after the other: 9 slices for 27 taps, where the number of
     operations is what costs.
@@ -117,20 +79,6 @@ def _taken(
     return x[(slice(None),) * where + (slice(start, stop, step),)]
 
 
-def _spread(bias: mx.array, shape: tuple[int, ...]) -> mx.array:
-    """The bias over a whole output, broadcast one axis at a time.
-
-    Its gradient is then summed one axis at a time: 30 times closer to the exact sum
-    than MLX's reduction over all four, and no slower.
-    """
-    grown = [1, shape[1], 1, 1, 1]
-    bias = bias.reshape(grown)
-    for axis in (0, 2, 3, 4):
-        grown[axis] = shape[axis]
-        bias = mx.broadcast_to(bias, grown)
-    return bias
-
-
 def _accumulated_axes(geometry: ConvGeometry) -> int:
     """How many leading kernel axes to accumulate over, for a block within the cap."""
     voxels = geometry.batch * geometry.in_channels * math.prod(geometry.output_size)
@@ -139,3 +87,51 @@ def _accumulated_axes(geometry: ConvGeometry) -> int:
         if 4 * voxels * math.prod(kernel[lead:]) <= COLUMNS_BYTES:
             return lead
     return 3
+
+
+def _fits_mlx(geometry: ConvGeometry) -> bool:
+    """What mx.conv3d takes: one group, a batch, no voxels left over by a stride.
+
+    Its second derivatives are wrong where there are such voxels.
+    """
+    steps = zip(geometry.padded_size, geometry.span, geometry.stride, strict=True)
+    exact = all((size - span) % stride == 0 for size, span, stride in steps)
+    return geometry.groups == 1 and geometry.batch > 0 and exact
+
+
+def by_mlx(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """mx.conv3d: channels-last, one group, zero padding alike on both sides."""
+    symmetric = all(before == after for before, after in geometry.padding)
+    depth, height, width = (before for before, _ in geometry.padding)
+    if geometry.padding_mode != "zeros" or not symmetric:
+        x = pad(x, [*geometry.padding, (0, 0)], geometry.padding_mode)
+        depth = height = width = 0
+    y = mx.conv3d(
+        x,
+        weight.transpose(0, 2, 3, 4, 1),  # (O, KD, KH, KW, C)
+        stride=geometry.stride,
+        padding=(depth, height, width),
+        dilation=geometry.dilation,
+    )
+    return y if bias is None else add_bias(y, bias, channel_axis=-1)
+
+
+COLUMNS = Formulation.of(
+    "columns",
+    by_columns,
+    temporaries="a copy of the input for every tap of the kernel; MLX's derivatives",
+    every_mode=True,
+    plain=True,
+)
+MLX_PLAIN = Formulation.of(
+    "mx.conv3d, plain",
+    by_mlx,
+    temporaries="what MLX's derivatives copy: for each tap the input, or the output "
+    "of a strided convolution",
+    fits=_fits_mlx,
+    channels_last=True,
+    every_mode=True,
+    plain=True,
+)

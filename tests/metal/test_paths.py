@@ -221,7 +221,12 @@ def test_the_command_compares_every_kernel_and_path(capsys):
     launched = {launch.name for launch in emulation.launches}
     assert launched == {FORWARD, INPUT, WEIGHT, "pad", "pad_adjoint"}
     paths = {row.split("  ")[0] for row in printed.splitlines()}
-    assert {"kernels", "matmul", "mx.conv3d", "mx.conv3d by group"} <= paths
+    assert {
+        "Lucid's Metal kernels",
+        "patches",
+        "mx.conv3d",
+        "mx.conv3d by group",
+    } <= paths
 
 
 def test_the_command_fails_where_a_kernel_is_wrong(monkeypatch, capsys):

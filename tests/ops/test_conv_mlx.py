@@ -7,9 +7,9 @@ import math
 from typing import Any, NamedTuple
 
 from lucid.geometry import ConvGeometry, Padding, padding_per_side
-from lucid.ops import native
-from lucid.ops.bilinear import Formulation
-from lucid.ops.native import NATIVE, NATIVE_BY_GROUP
+from lucid.ops import conv_mlx
+from lucid.ops.conv import Formulation
+from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -133,19 +133,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 def test_output_and_gradients_are_exact(spatial, batch):
-    check(NATIVE, geometry_of(*spatial, batch=batch))
+    check(MLX, geometry_of(*spatial, batch=batch))
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", TABLE)
 def test_output_and_gradients_are_exact_on_odd_grids(name, batch):
-    check(NATIVE, geometry_of(*TABLE[name], batch=batch))
+    check(MLX, geometry_of(*TABLE[name], batch=batch))
 
 
 @pytest.mark.parametrize("channels", [(4, 6, 2), (3, 3, 3), (2, 4, 2), (6, 3, 3)])
 @pytest.mark.parametrize("name", [*list(TABLE)[::4], "voxels that no output reads"])
 def test_each_group_is_convolved_by_itself(name, channels):
-    check(NATIVE_BY_GROUP, geometry_of(*TABLE[name], channels=channels))
+    check(MLX_BY_GROUP, geometry_of(*TABLE[name], channels=channels))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 6])
@@ -154,7 +154,7 @@ def test_every_stride_meets_every_dilation(stride, dilation):
     """An axis each: kernels of 2, 3 and 4 taps, sizes one apart."""
     span = dilation * 3 + 1
     size = (span, span + 1, span + stride)
-    check(NATIVE, geometry_of((2, 3, 4), stride, dilation, (0, 1, 2), size))
+    check(MLX, geometry_of((2, 3, 4), stride, dilation, (0, 1, 2), size))
 
 
 def random_geometry(rng: np.random.Generator) -> ConvGeometry:
@@ -183,28 +183,28 @@ def test_thirty_random_problems_are_exact(seed):
     rng = np.random.default_rng(seed)
     for _ in range(30):
         geometry = random_geometry(rng)
-        check(NATIVE if geometry.groups == 1 else NATIVE_BY_GROUP, geometry)
+        check(MLX if geometry.groups == 1 else MLX_BY_GROUP, geometry)
 
 
 @pytest.mark.parametrize("name", list(TABLE)[::3])
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
 def test_half_types_stay_half_and_are_rounded_once(dtype, name):
     grouped = geometry_of(*TABLE[name], channels=(4, 6, 2))
-    check(NATIVE, geometry_of(*TABLE[name]), dtype, bias=False)
-    check(NATIVE_BY_GROUP, grouped, dtype, bias=False)
+    check(MLX, geometry_of(*TABLE[name]), dtype, bias=False)
+    check(MLX_BY_GROUP, grouped, dtype, bias=False)
 
 
 def test_without_bias_nothing_is_added():
     geometry = geometry_of(*SPATIAL[0])
     x, w = mx.ones((2, *geometry.input_size, 3)), mx.ones((4, 3, 3, 3, 3))
-    biased = NATIVE.forward(x, w, mx.ones(4), geometry)
-    assert mx.array_equal(NATIVE.forward(x, w, None, geometry) + 1, biased)
+    biased = MLX.forward(x, w, mx.ones(4), geometry)
+    assert mx.array_equal(MLX.forward(x, w, None, geometry) + 1, biased)
 
 
 def test_a_voxel_that_no_output_reads_has_a_gradient_of_exactly_zero():
     geometry = geometry_of(2, 4, 1, 0, 7)
     ones = mx.ones((2, *geometry.output_size, 4))
-    dx = NATIVE.input_gradient(ones, mx.ones((4, 3, 2, 2, 2)), geometry)
+    dx = MLX.input_gradient(ones, mx.ones((4, 3, 2, 2, 2)), geometry)
     read = [0, 1, 4, 5]
     assert not np.delete(np.array(dx), read, axis=1).any()
     assert np.array(dx)[:, read][:, :, read][:, :, :, read].all()
@@ -214,7 +214,7 @@ def test_a_voxel_that_no_output_reads_has_a_gradient_of_exactly_zero():
 @pytest.mark.parametrize("name", TABLE)
 def test_mlx_never_gets_uneven_padding(calls, name, batch):
     """One number an axis: MLX would take the first of a pair for one volume."""
-    check(NATIVE, geometry_of(*TABLE[name], batch=batch))
+    check(MLX, geometry_of(*TABLE[name], batch=batch))
     assert calls
     for call in calls:
         assert len(call.options["padding"]) == 3
@@ -224,7 +224,7 @@ def test_mlx_never_gets_uneven_padding(calls, name, batch):
 @pytest.mark.parametrize("k", [1, 2])
 def test_a_volume_padded_behind_alone_reaches_mlx_padded(calls, k):
     geometry = geometry_of(3, 1, 1, ((0, k), (1, 1), (1, 1)), 4, batch=1)
-    check(NATIVE, geometry)
+    check(MLX, geometry)
     forward, backward = calls
     assert (forward.x.shape[1], forward.options["padding"]) == (4 + k, (0, 1, 1))
     # Sides of 2 and 2 - k make 4 voxels of the 2 + k of dy: even for k = 0 alone.
@@ -236,7 +236,7 @@ def test_the_input_gradient_convolves_at_stride_one(calls, stride):
     """As many convolutions as phases that a tap reads, none with holes in dy."""
     geometry = geometry_of(3, stride, 1, 1, 7)
     dy = mx.ones((2, *geometry.output_size, 4))
-    NATIVE.input_gradient(dy, mx.ones((4, 3, 3, 3, 3)), geometry)
+    MLX.input_gradient(dy, mx.ones((4, 3, 3, 3, 3)), geometry)
     assert len(calls) == np.prod(triple(stride))
     for call in calls:
         assert call.options["stride"] == (1, 1, 1)
@@ -248,19 +248,19 @@ def test_a_strided_input_gradient_multiplies_as_much_as_the_forward(calls, strid
     """Holes in dy would multiply by the stride cubed."""
     geometry = geometry_of(4, stride, 1, 0, 24 + 4 - stride, channels=(2, 2, 1))
     dy = mx.ones((2, *geometry.output_size, 2))
-    NATIVE.input_gradient(dy, mx.ones((2, 2, 4, 4, 4)), geometry)
+    MLX.input_gradient(dy, mx.ones((2, 2, 4, 4, 4)), geometry)
     products = sum(math.prod((*c.y.shape[:4], *c.weight.shape[1:4])) for c in calls)
     forward = 2 * math.prod(geometry.output_size) * 4**3
     assert forward <= products < 1.5 * forward
 
 
-@pytest.mark.parametrize("on_a_grid", [True, False])
+@pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize(
     "spatial", [s for s in SPATIAL if triple(s[1]) == (1, 1, 1)], ids=str
 )
-def test_both_ways_to_a_weight_gradient_are_exact(monkeypatch, spatial, on_a_grid):
-    monkeypatch.setattr(native, "on_a_grid", lambda _: on_a_grid)
-    check(NATIVE, geometry_of(*spatial))
+def test_both_ways_to_a_weight_gradient_are_exact(monkeypatch, spatial, runs):
+    monkeypatch.setattr(conv_mlx, "reads_runs", lambda _: runs)
+    check(MLX, geometry_of(*spatial))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,9 @@ def test_both_ways_to_a_weight_gradient_are_exact(monkeypatch, spatial, on_a_gri
 def test_a_grid_that_is_mostly_border_is_sliced(
     kernel, stride, padding, size, expected
 ):
-    assert native.on_a_grid(geometry_of(kernel, stride, 1, padding, size)) is expected
+    assert (
+        conv_mlx.reads_runs(geometry_of(kernel, stride, 1, padding, size)) is expected
+    )
 
 
 WINOGRAD = geometry_of(3, 1, 1, 1, 16, channels=(128, 128, 1), batch=1)
@@ -302,7 +304,7 @@ def with_changes(**changes) -> ConvGeometry:
     ids=str,
 )
 def test_many_channels_of_one_volume_reach_winograd(changes):
-    assert native.takes_winograd(with_changes(**changes), mx.float32)
+    assert conv_mlx.takes_winograd(with_changes(**changes), mx.float32)
 
 
 @pytest.mark.parametrize(
@@ -328,21 +330,21 @@ def test_many_channels_of_one_volume_reach_winograd(changes):
     ids=str,
 )
 def test_each_condition_alone_keeps_from_winograd(changes):
-    assert not native.takes_winograd(with_changes(**changes), mx.float32)
+    assert not conv_mlx.takes_winograd(with_changes(**changes), mx.float32)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
 def test_half_types_stay_away_from_winograd(dtype):
-    assert not native.takes_winograd(WINOGRAD, dtype)
+    assert not conv_mlx.takes_winograd(WINOGRAD, dtype)
 
 
 def test_winograd_is_left_alone_where_its_planes_outgrow_the_limit(monkeypatch):
     # 3 taps x 16 x 18 x 18 voxels of 128 + 128 channels, and 64/36 of them, in float32
     needed = 3 * 4 * 16 * 18 * 18 * (256 + 256 * 64 // 36)
-    assert native.winograd_bytes(WINOGRAD) == needed
+    assert conv_mlx.winograd_bytes(WINOGRAD) == needed
     for limit, expected in ((needed, True), (needed - 1, False)):
-        monkeypatch.setattr(native, "WINOGRAD_BYTES", limit)
-        found = native.takes_winograd(WINOGRAD, mx.float32)
+        monkeypatch.setattr(conv_mlx, "WINOGRAD_BYTES", limit)
+        found = conv_mlx.takes_winograd(WINOGRAD, mx.float32)
         assert found is expected
 
 
@@ -352,7 +354,7 @@ def test_mlx_never_sums_planes_of_one_volume_in_half_precision(calls, dtype):
     for spatial in SPATIAL:
         geometry = geometry_of(*spatial, batch=1)
         calls.clear()
-        check(NATIVE, geometry, dtype, bias=False)
+        check(MLX, geometry, dtype, bias=False)
         for call in calls:
             ((kd, _, _), (depth, _, _)) = (
                 call.weight.shape[1:4],
@@ -364,13 +366,13 @@ def test_mlx_never_sums_planes_of_one_volume_in_half_precision(calls, dtype):
 
 def test_where_winograd_is_reached_the_depth_is_padded_beforehand(calls):
     x, w = mx.zeros((1, 16, 16, 16, 128)), mx.zeros((128, 128, 3, 3, 3))
-    NATIVE.forward(x, w, None, WINOGRAD)
-    NATIVE.forward(x.astype(mx.float16), w.astype(mx.float16), None, WINOGRAD)
+    MLX.forward(x, w, None, WINOGRAD)
+    MLX.forward(x.astype(mx.float16), w.astype(mx.float16), None, WINOGRAD)
     seen = [(call.x.shape[1:4], call.options["padding"]) for call in calls]
     assert seen == [((18, 16, 16), (0, 1, 1)), ((16, 16, 16), (1, 1, 1))]
 
 
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 def test_padding_the_depth_beforehand_changes_no_number(monkeypatch, spatial):
-    monkeypatch.setattr(native, "takes_winograd", lambda *_: True)
-    check(NATIVE, geometry_of(*spatial, batch=1))
+    monkeypatch.setattr(conv_mlx, "takes_winograd", lambda *_: True)
+    check(MLX, geometry_of(*spatial, batch=1))

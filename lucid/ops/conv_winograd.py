@@ -1,10 +1,10 @@
 """Winograd's F(4, 3) along the depth: 6 products where the kernel's 3 taps take 12.
 
-Four output planes of a 3-tap correlation are A^T [(G w) * (B^T x)] of six input planes
-x (Lavin and Gray, 2016, section 4.3; interpolation points 0, 1, -1, 2, -2). Height and
-width are taps on a flat grid, as in `lucid.ops.grid`. One axis alone is transformed:
-the error stays within that of the direct sum, where two axes would leave it. An
-infinity or NaN may reach every plane of its tiles, not those of its taps alone.
+Four output planes of a convolution with 3 taps are A^T [(G w) * (B^T x)] of six input
+planes x (Lavin and Gray, 2016, section 4.3; interpolation points 0, 1, -1, 2, -2).
+Height and width are taps on a flat grid, as in `lucid.ops.conv_grid`. One axis alone is
+transformed: the error stays within that of the direct sum, where two axes would leave
+it. An infinity or NaN may reach every plane of its tiles, not those of its taps alone.
 
 x and dy are channels-first and float32; inside, voxels are rows and channels columns,
 which is the faster way around for the BLAS, and outputs are views of that. Padding is
@@ -18,7 +18,7 @@ import itertools
 from typing import NamedTuple
 
 from lucid.geometry import ConvGeometry, Triple
-from lucid.ops.bilinear import Formulation
+from lucid.ops.conv import Formulation
 import mlx.core as mx
 
 _G = (
@@ -49,12 +49,30 @@ def _tiles(outputs: Triple, kernel: tuple[int, ...]) -> _Tiles:
     return _Tiles(-(-d // 4), height, width, taps)
 
 
+def wasted_planes(geometry: ConvGeometry) -> float:
+    """Planes of the tiles that are no output, for each output plane."""
+    depth = geometry.output_size[0]
+    return -depth % 4 / depth
+
+
+def _fits(geometry: ConvGeometry) -> bool:
+    """Three taps deep, and no padding beyond the kernel's own reach."""
+    sides = zip(geometry.kernel_size, geometry.padding, strict=True)
+    return (
+        geometry.kernel_size[0] == 3
+        and geometry.stride == geometry.dilation == (1, 1, 1)
+        and geometry.groups == 1
+        and geometry.batch > 0
+        and all(max(padding) < k for k, padding in sides)
+    )
+
+
 def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """The convolution."""
     before = [side[0] for side in geometry.padding]
-    return _correlate(x, weight, bias, before, geometry.output_size)
+    return _convolve(x, weight, bias, before, geometry.output_size)
 
 
 def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
@@ -64,7 +82,7 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
         k - 1 - side[0]
         for k, side in zip(geometry.kernel_size, geometry.padding, strict=True)
     ]
-    return _correlate(dy, turned, None, before, geometry.input_size)
+    return _convolve(dy, turned, None, before, geometry.input_size)
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
@@ -86,7 +104,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
     return dw.transpose(1, 2, 0, 3, 4)
 
 
-def _correlate(
+def _convolve(
     x: mx.array,
     weight: mx.array,
     bias: mx.array | None,
@@ -171,4 +189,11 @@ def _transform_gradients(dy: mx.array, tiles: _Tiles) -> list[mx.array]:
     return [plane.reshape(-1, dy.shape[1]) for plane in planes]
 
 
-WINOGRAD = Formulation(forward, input_gradient, weight_gradient)
+WINOGRAD = Formulation(
+    "Winograd",
+    forward,
+    input_gradient,
+    weight_gradient,
+    temporaries="the input and the output, transformed: 3/2 of each",
+    fits=_fits,
+)

@@ -1,0 +1,158 @@
+"""Which formulation computes a convolution, and why: by device, then by geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+from typing import NamedTuple
+
+from lucid import _device
+from lucid._types import FLOAT_DTYPES
+from lucid.geometry import ConvGeometry
+from lucid.metal import padding as metal_padding
+from lucid.metal.conv import METAL
+from lucid.ops import conv, padding
+from lucid.ops.conv import Formulation
+from lucid.ops.conv_grid import GRID, grid_waste
+from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP, matrix_channels
+from lucid.ops.conv_patches import PATCHES, PATCHES_CHANNELS_LAST
+from lucid.ops.conv_plain import COLUMNS, MLX_PLAIN
+from lucid.ops.conv_winograd import WINOGRAD, wasted_planes
+import mlx.core as mx
+
+# Bytes of columns up to which the number of operations is what costs on a CPU.
+SMALL = 2 * 2**20
+
+# How many times the products MLX's padding of channels may cost before Lucid's Metal
+# kernels win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18
+# vectors for 48 products of vectors (3x3x3, four channels a group or more) from a cache
+# of 64 bytes a cycle and core: a third of the peak, so that 2 would be even. The margin
+# is for what is not known: these are estimates, nobody has timed either on a Mac.
+WASTE = 3
+
+
+class Choice(NamedTuple):
+    """A formulation, and the reason for it."""
+
+    formulation: Formulation
+    reason: str
+
+
+def conv3d(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """(N, C, D, H, W) -> (N, O, OD, OH, OW)."""
+    formulation = choose(geometry).formulation
+    if geometry.padding_mode != "zeros" and not formulation.every_mode:
+        x = pad(x, geometry.padding, geometry.padding_mode)
+        geometry = geometry.without_padding
+    return conv.conv3d(formulation, x, weight, bias, geometry)
+
+
+def conv_transpose3d(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """The input gradient of a convolution: (N, O, OD, OH, OW) -> (N, C, D, H, W).
+
+    Args:
+        x: the input, `geometry.output_shape`.
+        weight: (O, C / groups, KD, KH, KW), as PyTorch's ConvTranspose3d has it.
+        bias: (C,) or None.
+        geometry: of the convolution from C to O channels, padded with zeros.
+    """
+    formulation = choose(geometry).formulation
+    return conv.conv_transpose3d(formulation, x, weight, bias, geometry)
+
+
+def pad(
+    x: mx.array,
+    sides: Sequence[tuple[int, int]],
+    mode: str,
+    value: mx.array | float = 0.0,
+) -> mx.array:
+    """Pad the last `len(sides)` axes of `x` by (before, after) voxels each."""
+    by_metal = (
+        _device.on_gpu()
+        and mode != "zeros"
+        and any(map(any, sides))
+        and len(sides) <= 3
+        and x.size > 0
+        and x.dtype in FLOAT_DTYPES
+        and _device.uses_metal()
+    )
+    if by_metal:
+        return metal_padding.pad_last_axes(x, sides, mode)
+    return padding.pad(x, sides, mode, value)
+
+
+def choose(geometry: ConvGeometry) -> Choice:
+    """What computes a convolution, its gradients and its transpose on this device."""
+    if _device.on_gpu():
+        return choose_on_gpu(geometry, metal=_device.uses_metal())
+    return choose_on_cpu(geometry, plain=_device.is_plain())
+
+
+def choose_on_gpu(geometry: ConvGeometry, metal: bool) -> Choice:
+    """The formulation on a GPU, with or without Lucid's Metal kernels."""
+    g = geometry.groups
+    c, o = geometry.in_channels // g, geometry.out_channels // g
+    if geometry.batch == 0:
+        return Choice(COLUMNS, "an empty batch, whose gradients MLX's conv3d refuses")
+    if not metal:
+        return Choice(
+            MLX_PLAIN if MLX_PLAIN.fits(geometry) else COLUMNS,
+            "Lucid's Metal kernels are switched off, or the GPU is not Apple's",
+        )
+    if PATCHES_CHANNELS_LAST.fits(geometry):
+        return Choice(
+            PATCHES_CHANNELS_LAST, "no voxel is read twice: one matrix product"
+        )
+    # MLX convolves by matrices of 16 channels (dispatch_conv_3D_gpu in its backend).
+    wide_c, wide_o = matrix_channels(c, o)
+    times = wide_c * wide_o / (c * o)
+    if times > WASTE:
+        return Choice(
+            METAL,
+            f"mx.conv3d would do {times:.3g} times the products: {wide_c} -> {wide_o} "
+            f"channels, not {c} -> {o}",
+        )
+    if g == 1:
+        return Choice(MLX, "many channels: MLX's matrix kernels win")
+    # Grouped mx.conv2d, one depth tap at a time, would copy patches (K^2 inputs) unless
+    # C/g is at most 4 or divides by 16, and would sum half types tap by tap.
+    return Choice(
+        MLX_BY_GROUP,
+        f"{c} -> {o} channels a group fill MLX's matrix kernels; slicing and joining "
+        "the groups reads and writes input and output once more",
+    )
+
+
+def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
+    """The formulation that trains fastest on a CPU, as measured.
+
+    Ratios are of the time of forward and backward. `plain` is for MLX's own derivatives
+    alone.
+    """
+    if geometry.padding_mode != "zeros":
+        geometry = geometry.without_padding  # it is padded beforehand
+    c, o = (n // geometry.groups for n in (geometry.in_channels, geometry.out_channels))
+    taps, stride = math.prod(geometry.kernel_size), math.prod(geometry.stride)
+    outputs = geometry.batch * math.prod(geometry.output_size)
+    if geometry.batch > 0 and PATCHES.fits(geometry):
+        return Choice(PATCHES, "no voxel is read twice: one matrix product")
+    columns = 4 * geometry.in_channels * taps * outputs
+    if columns <= SMALL:
+        return Choice(COLUMNS, "little to do: the fewest operations")
+    unit = geometry.stride == geometry.dilation == (1, 1, 1)
+    if plain:
+        by_mlx = MLX_PLAIN.fits(geometry) and unit and c >= 16
+        return Choice(MLX_PLAIN if by_mlx else COLUMNS, "MLX's own derivatives")
+    if WINOGRAD.fits(geometry) and c >= 16 and wasted_planes(geometry) <= 0.5:
+        return Choice(WINOGRAD, "half the products along the depth")
+    if not GRID.fits(geometry) or grid_waste(geometry) > 2.5:
+        return Choice(COLUMNS, "a flat grid would be mostly border, or too long")
+    if stride > 1 and taps <= 4 * stride:
+        return Choice(COLUMNS, "each voxel is in few columns")
+    if o >= 4 * c and (geometry.groups == 1 or o > 4):
+        return Choice(COLUMNS, "few channels in: columns are small beside the output")
+    return Choice(GRID, "a tap is an offset in a flat grid: nothing is gathered")

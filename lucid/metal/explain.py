@@ -1,0 +1,96 @@
+"""Which path a convolution takes on an Apple GPU, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lucid import _device
+from lucid._types import (
+    DTypeLike,
+    check_float_dtype,
+    dtype_name,
+    integer,
+    resolve_dtype,
+)
+from lucid.geometry import ConvGeometry, conv_geometry
+
+
+def explain(
+    layer_or_geometry: Any,
+    input_shape: Sequence[int] | None = None,
+    dtype: DTypeLike = None,
+) -> str:
+    """Which path a convolution takes on an Apple GPU, why, and what it holds.
+
+    Args:
+        layer_or_geometry: a `Conv3d` (lazy or not), or a `ConvGeometry`.
+        input_shape: (N, C, D, H, W), with a layer.
+        dtype: of the arrays; None is the layer's, or float32.
+
+    Raises:
+        TypeError: if there is no layer, or a layer without `input_shape`.
+        ValueError: if the layer cannot take `input_shape`.
+
+    Example:
+        >>> import lucid.metal, lucid.nn as nn
+        >>> conv = nn.LazyConv3d(32, 3, padding=1, groups=32, padding_mode="reflect")
+        >>> print(lucid.metal.explain(conv, (1, 32, 64, 64, 64)))
+        (1, 32, 64, 64, 64) -> (1, 32, 64, 64, 64), float32
+        path: Lucid's Metal kernels
+        reason: mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
+        temporaries: a copy of the weight, and partial sums of its gradient
+    """
+    from lucid.choice import choose_on_gpu  # which imports this package
+
+    geometry, weight = layer_or_geometry, None
+    if not isinstance(geometry, ConvGeometry):
+        geometry = _geometry_of(layer_or_geometry, input_shape)
+        weight = layer_or_geometry.weight
+    elif input_shape is not None:
+        raise TypeError("`input_shape` goes with a layer; a geometry has its own.")
+    if dtype is None and weight is not None:
+        dtype = weight.dtype
+    resolved = resolve_dtype(dtype)
+    check_float_dtype("dtype", resolved)
+    formulation, reason = choose_on_gpu(
+        geometry, metal=not _device.metal_switched_off()
+    )
+    held = [formulation.temporaries]
+    if geometry.padding_mode != "zeros" and not formulation.every_mode:
+        held.append("the input, padded by a Metal kernel")
+    if not formulation.takes_half and resolved.size < 4:
+        held.append("copies in float32")
+    return "\n".join(
+        [
+            f"{geometry.input_shape} -> {geometry.output_shape}, "
+            f"{dtype_name(resolved)}",
+            f"path: {formulation.name}",
+            f"reason: {reason}",
+            f"temporaries: {'; '.join(held)}",
+        ]
+    )
+
+
+def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
+    """A layer's geometry for an input that it need not have seen."""
+    if not hasattr(layer, "padding_mode"):
+        raise TypeError(f"`layer_or_geometry` is no Conv3d: {type(layer).__name__}.")
+    if input_shape is None:
+        raise TypeError("`input_shape` is needed with a layer.")
+    if not isinstance(input_shape, tuple | list):
+        raise TypeError(f"`input_shape` (={input_shape!r}) must be a tuple of ints.")
+    shape = tuple(integer("input_shape", length) for length in input_shape)
+    if len(shape) != 5 or min(shape) < 0:
+        raise ValueError(f"`input_shape` (={shape}) must be (N, C, D, H, W).")
+    channels = layer.in_channels or shape[1]
+    per_group = max(channels // layer.groups, 1)
+    return conv_geometry(
+        shape,
+        (layer.out_channels, per_group, *layer.kernel_size),
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        layer.padding_mode,
+    )

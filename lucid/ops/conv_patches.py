@@ -1,0 +1,95 @@
+"""Convolution whose kernel fits into its stride: each voxel is read once at most.
+
+A kernel of one voxel, or of the stride's size: the volume is cut into patches without
+overlap, and one matrix product does the rest. Its input gradient, a transposed
+convolution, is the product the other way and the patches put back in place.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lucid.geometry import ConvGeometry
+from lucid.ops.conv import Formulation, add_bias
+import mlx.core as mx
+
+
+def _fits(geometry: ConvGeometry) -> bool:
+    """Whether patches do not overlap and are not padded."""
+    return not geometry.is_padded and all(
+        k == 1 or (k <= s and d == 1)
+        for k, s, d in zip(
+            geometry.kernel_size, geometry.stride, geometry.dilation, strict=True
+        )
+    )
+
+
+def forward(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """(N, C, D, H, W): the weight times the patches, any groups."""
+    n, g, o = geometry.batch, geometry.groups, geometry.out_channels
+    voxels = geometry.in_channels // g * math.prod(geometry.kernel_size)
+    patches = _patches(x, geometry, first_axis=2)  # (N, C, OD, KD, OH, KH, OW, KW)
+    if patches.ndim == 8:
+        patches = patches.transpose(0, 1, 3, 5, 7, 2, 4, 6)
+    patches = patches.reshape(n, g, voxels, math.prod(geometry.output_size))
+    y = weight.reshape(g, o // g, voxels) @ patches
+    y = y.reshape(geometry.output_shape)
+    return y if bias is None else add_bias(y, bias, channel_axis=1)
+
+
+def forward_channels_last(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """(N, D, H, W, C): the patches times the weight, one group."""
+    patches = _patches(x, geometry, first_axis=1)  # (N, OD, KD, OH, KH, OW, KW, C)
+    if patches.ndim == 8:
+        patches = patches.transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    matrix = weight.transpose(2, 3, 4, 1, 0).reshape(-1, geometry.out_channels)
+    outputs = geometry.batch * math.prod(geometry.output_size)
+    rows = patches.reshape(outputs, matrix.shape[0])
+    y = rows @ matrix if bias is None else mx.addmm(bias, rows, matrix)
+    return y.reshape(geometry.batch, *geometry.output_size, geometry.out_channels)
+
+
+def _patches(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
+    """The voxels that are read, every axis split into outputs and taps."""
+    if geometry.kernel_size == (1, 1, 1):
+        steps = (slice(None, None, step) for step in geometry.stride)
+        whole = geometry.stride == (1, 1, 1)
+        return x if whole else x[(slice(None),) * first_axis + tuple(steps)]
+    shape, taken = list(x.shape[:first_axis]), [slice(None)] * first_axis
+    for axis, (outputs, taps, step) in enumerate(
+        zip(geometry.output_size, geometry.kernel_size, geometry.stride, strict=True),
+        start=first_axis,
+    ):
+        # The last step may be longer or shorter than a whole one.
+        missing = outputs * step - x.shape[axis]
+        if missing > 0:
+            ends = [(0, 0)] * x.ndim
+            ends[axis] = (0, missing)
+            x = mx.pad(x, ends)
+        elif missing < 0:
+            x = x[(slice(None),) * axis + (slice(0, outputs * step),)]
+        shape += [outputs, step]
+        taken += [slice(None), slice(0, taps)]
+    x = x.reshape(*shape, *x.shape[first_axis + 3 :])
+    return x[tuple(taken)]
+
+
+PATCHES = Formulation.of(
+    "patches",
+    forward,
+    temporaries="the voxels that are read, in the order of patches",
+    fits=_fits,
+    plain=True,
+)
+PATCHES_CHANNELS_LAST = Formulation.of(
+    "patches",
+    forward_channels_last,
+    temporaries="the voxels that are read, in the order of patches",
+    fits=lambda geometry: geometry.groups == 1 and _fits(geometry),
+    channels_last=True,
+    takes_half=True,
+)
