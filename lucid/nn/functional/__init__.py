@@ -19,13 +19,16 @@ from lucid.nn.functional.activation import (
 )
 from lucid.nn.functional.conv import conv3d
 from lucid.nn.functional.padding import pad
+from lucid.nn.functional.sampling import affine_grid, grid_sample
 from lucid.nn.functional.upsampling import interpolate
 
 __all__ = [
+    "affine_grid",
     "celu",
     "conv3d",
     "elu",
     "gelu",
+    "grid_sample",
     "hardswish",
     "interpolate",
     "leaky_relu",
