@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lucid._types import DTYPES
-from lucid.files.arrays import to_mlx
+from lucid.files.arrays import MOST_AXES, to_mlx
 from lucid.files.atomic import replacing
 from lucid.files.npz import write_npz
+from lucid.files.paths import replaceable, to_path
+from lucid.files.safetensors import write_safetensors
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten
 import numpy as np
 
 
-def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def save(state: Mapping[str, Any], path: str | bytes | os.PathLike[Any]) -> None:
     """Write arrays to an `.npz` or `.safetensors` file, or leave what was there.
 
     Args:
@@ -37,21 +39,19 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         >>> sorted(lucid.load(path))
         ['bias', 'weight']
     """
-    target = Path(os.path.realpath(os.fspath(path)))
-    suffix = check_suffix(Path(os.fspath(path)))
+    given = to_path(path)
+    suffix = _suffix(given)
     arrays = _flatten(state)
     for name, array in arrays.items():
         if suffix == ".safetensors" and array.dtype == mx.float64:
             raise TypeError(f"`state[{name!r}]` is float64, which needs an .npz file.")
     mx.eval(list(arrays.values()))
-    with replacing(target) as (file, temporary):
-        if suffix == ".npz":
-            write_npz(file, arrays)
-        else:
-            mx.save_safetensors(temporary, arrays)
+    write = write_npz if suffix == ".npz" else write_safetensors
+    with replacing(replaceable(given)) as file:
+        write(file, arrays)
 
 
-def check_suffix(path: Path) -> str:
+def _suffix(path: Path) -> str:
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"`path` (={str(path)!r}) must end in .npz or .safetensors.")
     return path.suffix
@@ -70,6 +70,10 @@ def _flatten(state: Any) -> dict[str, mx.array]:
             value = to_mlx(np.asarray(value))
         if not isinstance(value, mx.array):
             raise TypeError(f"`state[{name!r}]` is no array: {type(value).__name__}.")
+        if value.ndim > MOST_AXES:
+            raise ValueError(
+                f"`state[{name!r}]` has {value.ndim} axes, a file at most {MOST_AXES}."
+            )
         if name in arrays:
             raise ValueError(f"`state` has two entries called {name!r}.")
         if "\0" in name or name == "__metadata__" or not _fits_a_header(name):

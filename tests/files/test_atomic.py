@@ -4,39 +4,51 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import random
+import resource
+import signal
 import stat
 import subprocess
 import sys
+import time
+from typing import Any
 
 import lucid
 import mlx.core as mx
-import numpy as np
 import pytest
 
 from tests.files import STATE, assert_equal, fail
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in os.listdir(folder)}
+
+
 @pytest.mark.parametrize("exists", [True, False])
-@pytest.mark.parametrize("step", ["array", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failed_save_leaves_what_was_there(
     path: Path, step: str, exists: bool, monkeypatch: pytest.MonkeyPatch
 ):
     if exists:
         lucid.save(STATE, path)
-    before = {
-        name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)
-    }
-    if step == "array":
-        monkeypatch.setattr(np.lib.format, "write_array", fail)
-        monkeypatch.setattr(mx, "save_safetensors", fail)
-    else:
-        monkeypatch.setattr(os, step, fail)
+    before = contents(path.parent)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="disk full"):
         lucid.save({"w": mx.zeros(5)}, path)
-    after = {
-        name: (path.parent / name).read_bytes() for name in os.listdir(path.parent)
-    }
-    assert after == before
+    assert contents(path.parent) == before
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_what_was_there(path: Path):
+    lucid.save(STATE, path)
+    before = contents(path.parent)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            lucid.save({"w": mx.zeros(2**20)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(path.parent) == before
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -92,3 +104,90 @@ def test_a_symbolic_link_stays_and_its_target_is_written(path: Path, exists: boo
     lucid.save(STATE, path)
     assert path.is_symlink()
     assert_equal(lucid.load(target), STATE)
+
+
+def test_an_interrupt_just_after_the_renaming_is_the_interrupt(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    replace = os.replace
+
+    def interrupted(source: Any, target: Any):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lucid.save(STATE, path)
+    assert os.listdir(path.parent) == [path.name]
+    assert_equal(lucid.load(path), STATE)
+
+
+KILLED_IN_THE_MIDDLE = """
+import os, sys, lucid
+os.fsync = lambda *_: os.kill(os.getpid(), 9)
+lucid.save({"w": lucid.zeros(9)}, sys.argv[1])
+"""
+STOPPED_IN_THE_MIDDLE = """
+import os, sys, lucid
+os.fsync = lambda *_: (print("here", flush=True), sys.stdin.read(), os._exit(0))
+lucid.save({"w": lucid.zeros(9)}, sys.argv[1])
+"""
+ENV = os.environ | {"LUCID_BLAS": "0"}
+
+
+def test_the_next_save_removes_what_a_killed_one_left(path: Path):
+    other = path.with_name(f"other{path.suffix}")
+    for target in (path, path, other):
+        command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(target)]
+        assert subprocess.run(command, env=ENV).returncode == -signal.SIGKILL
+    assert len(os.listdir(path.parent)) == 2  # the second removed the first one's
+    lucid.save(STATE, path)
+    assert path.name in os.listdir(path.parent)
+    assert len(os.listdir(path.parent)) == 2  # other's stays, until other is saved
+    lucid.save(STATE, other)
+    assert sorted(os.listdir(path.parent)) == [other.name, path.name]
+
+
+def test_the_next_save_leaves_what_a_living_one_is_writing(path: Path):
+    command = [sys.executable, "-c", STOPPED_IN_THE_MIDDLE, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=ENV, stdin=pipe, stdout=pipe) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"here\n"
+        lucid.save(STATE, path)
+        assert len(os.listdir(path.parent)) == 2
+        child.communicate()
+    lucid.save(STATE, path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+SAVING_FOREVER = """
+import itertools, sys, lucid, mlx.core as mx
+print("here", flush=True)
+for i in itertools.count():
+    state = {name: mx.full((300, 300), i) for name in "abc"}
+    lucid.save(state, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_saves_killed_at_random_leave_one_whole_file(path: Path):
+    rng, seen = random.Random(0), set()
+    for _ in range(60):
+        command = [sys.executable, "-c", SAVING_FOREVER, str(path)]
+        with subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            child.kill()
+        assert len(os.listdir(path.parent)) <= 2  # at most one temporary
+        if path.exists():
+            arrays = lucid.load(path)
+            assert set(arrays) == set("abc")
+            numbers = {array.min().item() for array in arrays.values()}
+            numbers |= {array.max().item() for array in arrays.values()}
+            assert len(numbers) == 1
+            seen |= numbers
+    assert len(seen) > 10
+    lucid.save(STATE, path)
+    assert os.listdir(path.parent) == [path.name]

@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import lucid
+import mlx.core as mx
 import pytest
 
 from tests.files import STATE, flips, refused
@@ -41,7 +42,7 @@ BAD_ENTRY = {
     }.items()
     for value in options
 } | {
-    "float64": entry(dtype="F64", shape=[1]),
+    "65 axes": entry(shape=[1] * 64 + [2]),
     "not a dict": 5,
     "a list": [1],
     "nothing": {},
@@ -69,6 +70,57 @@ BAD_SAFETENSORS = {
     "overlapping": tensors({"a": entry(), "b": entry()}),
     "bytes of no entry": tensors({"a": entry()}, bytes(16)),
 }
+
+
+def test_float64_is_read_as_float64(tmp_path: Path):
+    data = tensors({"w": entry(dtype="F64", shape=[1])}, struct.pack("<d", 0.1))
+    (tmp_path / "a.safetensors").write_bytes(data)
+    loaded = lucid.load(tmp_path / "a.safetensors")
+    assert loaded["w"].dtype == mx.float64
+    assert loaded["w"].item() == 0.1
+
+
+def test_eight_bit_floats_are_called_what_they_are(tmp_path: Path):
+    data = tensors({"w": entry(dtype="F8_E4M3", shape=[8])})
+    refused(tmp_path / "a.safetensors", data, "entry 'w'", "F8_E4M3, which MLX has not")
+
+
+def test_a_bool_of_two_is_true(tmp_path: Path):
+    data = tensors({"w": entry(dtype="BOOL", shape=[8])}, bytes(range(8)))
+    (tmp_path / "a.safetensors").write_bytes(data)
+    loaded = lucid.load(tmp_path / "a.safetensors")["w"]
+    assert loaded.view(mx.uint8).tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("length", [100_000_001, 2**35])
+def test_a_header_longer_than_the_format_allows_is_not_read(
+    length: int, tmp_path: Path
+):
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", length) + b"{")
+        file.truncate(8 + length)
+    with pytest.raises(lucid.CheckpointError, match=f"header has {length} bytes"):
+        lucid.load(tmp_path / "a.safetensors")
+
+
+def test_a_claim_beyond_memory_is_refused_at_once(tmp_path: Path):
+    described = entry(dtype="U8", shape=[2**21, 2**21], data_offsets=[0, 2**42])
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.write(tensors({"w": described}, b""))
+        file.truncate(file.tell() + 2**42)
+    with pytest.raises(lucid.CheckpointError, match=r"larger than memory \(4096"):
+        lucid.load(tmp_path / "a.safetensors")
+
+
+def test_arrays_keep_the_states_order_and_are_aligned(tmp_path: Path):
+    state = {"b": mx.ones(3, mx.int8), "a": mx.ones(2), "c": mx.ones(1, mx.int64)}
+    lucid.save(state, tmp_path / "a.safetensors")
+    assert list(lucid.load(tmp_path / "a.safetensors")) == ["b", "a", "c"]
+    data = (tmp_path / "a.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    assert length % 8 == 0
+    for name, described in json.loads(data[8 : 8 + length]).items():
+        assert described["data_offsets"][0] % state[name].itemsize == 0
 
 
 @pytest.mark.parametrize("problem", BAD_ENTRY)

@@ -175,17 +175,10 @@ def test_equal_states_make_equal_bytes(path: Path):
     assert path.read_bytes() == first
 
 
-def test_any_path_like_will_do(path: Path):
-    lucid.save(STATE, str(path))
-    with os.scandir(path.parent) as entries:
-        assert_equal(lucid.load(next(entries)), STATE)
-
-
 @pytest.mark.parametrize("name", ["a", "a.npy", "a.npz.gz", "a.NPZ", "npz", "a.pt"])
 def test_another_suffix_is_a_value_error(tmp_path: Path, name: str):
-    for call in (lambda path: lucid.save(STATE, path), lucid.load):
-        with pytest.raises(ValueError, match=r"must end in \.npz or \.safetensors"):
-            call(tmp_path / name)
+    with pytest.raises(ValueError, match=r"must end in \.npz or \.safetensors"):
+        lucid.save(STATE, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
 
@@ -204,6 +197,13 @@ def test_what_is_no_dict_of_arrays_is_a_type_error(path: Path, state: Any):
 def test_an_entry_that_is_no_array_is_a_type_error_by_name(path: Path, value: Any):
     with pytest.raises(TypeError, match=r"`state\['a\.b\.0'\]`"):
         lucid.save({"a": {"b": [value]}}, path)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("axes", [65, 200])
+def test_more_axes_than_numpy_has_are_a_value_error(path: Path, axes: int):
+    with pytest.raises(ValueError, match=rf"`state\['w'\]` has {axes} axes"):
+        lucid.save({"w": mx.zeros((1,) * axes)}, path)
     assert os.listdir(path.parent) == []
 
 

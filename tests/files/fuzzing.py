@@ -1,0 +1,91 @@
+"""Reads many hostile files in one process of little memory: run it to repeat a failure.
+
+python -m tests.files.fuzzing npz 7 1000     # format, seed, number of files
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import random
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from typing import Any
+
+import lucid
+import mlx.core as mx
+
+from tests.files.fuzz_inputs import GENERATORS
+
+# Far more than any of these files of kilobytes should need.
+MOST_BYTES = 2**30
+MOST_SECONDS = 10
+
+
+def main(kind: str, seed: int, count: int) -> int:
+    """How many files were read and how many refused, as JSON; 1 after a failure."""
+    limit_memory()
+    began, loaded, refused = time.monotonic(), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hostile"
+        for i in range(count):
+            data = GENERATORS[kind](random.Random(f"{kind} {seed} {i}"))
+            path.write_bytes(data)
+            signal.alarm(MOST_SECONDS)  # its default action ends the process
+            try:
+                check(lucid.load(path))
+                loaded += 1
+            except lucid.CheckpointError as error:
+                if not str(error).startswith(str(path)):
+                    return fail(i, data)
+                refused += 1
+            except BaseException:  # noqa: BLE001
+                return fail(i, data)
+            signal.alarm(0)
+    result = {"loaded": loaded, "refused": refused, "peak_mib": peak() >> 20}
+    print(json.dumps(result | {"seconds": round(time.monotonic() - began, 1)}))
+    return 0
+
+
+def check(value: Any) -> None:
+    """Use every array that was read, as its owner would."""
+    if isinstance(value, mx.array):
+        assert value.size < 2**24
+        value.tolist()
+    elif isinstance(value, dict):
+        for entry in value.values():
+            check(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            check(entry)
+
+
+def limit_memory() -> None:
+    """Let the address space grow by `MOST_BYTES`, and no more."""
+    status = Path("/proc/self/status")
+    if status.exists():  # not on a Mac, whose kernel ignores the limit too
+        match = re.search(r"VmSize:\s+(\d+)", status.read_text())
+        assert match is not None
+        now = int(match[1]) * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (now + MOST_BYTES,) * 2)
+
+
+def peak() -> int:
+    """The most memory that this process had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def fail(i: int, data: bytes) -> int:
+    traceback.print_exc()
+    print(f"file {i}, {len(data)} bytes: {data[:2000].hex()}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
