@@ -195,12 +195,66 @@ UPSAMPLINGS = rows(
     unbatched=False,
 )
 
+
+def between(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers midway between those of `spread`: no difference is 0, 0.5 or 1."""
+    return spread(rng, shape) + np.float32(2 / max(1, math.prod(shape)))
+
+
+_TARGET = Input(VOLUME.shape, between)
+_PROBABILITY = Input(VOLUME.shape, fractions)
+_CLASSES = Input((2, 5, 6, 7), classes(4))
+
+
+def _losses(name: str, *options: dict[str, Any], **fields: Any) -> list[Row]:
+    """Rows of a loss: without reduction, one for each of the options, one summed."""
+    variants = [{"reduction": "none"}, *options, {"reduction": "sum"}]
+    return [
+        Row(
+            name,
+            (),
+            given,
+            unbatched=given == variants[0] and fields.get("unbatched", True),
+            empty=given == variants[0],
+            **{k: v for k, v in fields.items() if k != "unbatched"},
+        )
+        for given in variants
+    ]
+
+
+LOSSES = [
+    *_losses("L1Loss", {}, inputs=(VOLUME, _TARGET)),
+    *_losses("MSELoss", {}, inputs=(VOLUME, _TARGET)),
+    *_losses("SmoothL1Loss", {}, {"beta": 0.5}, inputs=(VOLUME, _TARGET)),
+    *_losses("HuberLoss", {}, {"delta": 0.5}, inputs=(VOLUME, _TARGET)),
+    *_losses("BCELoss", {}, inputs=(_PROBABILITY, _PROBABILITY)),
+    *_losses("BCEWithLogitsLoss", {}, inputs=(VOLUME, _PROBABILITY)),
+    *_losses(
+        "NLLLoss", {"ignore_index": 2}, {}, inputs=(VOLUME, _CLASSES), unbatched=False
+    ),
+    *_losses(
+        "CrossEntropyLoss",
+        {"label_smoothing": 0.1},
+        {"ignore_index": 1},
+        {},
+        inputs=(VOLUME, _CLASSES),
+        unbatched=False,
+    ),
+    *_losses(
+        "CrossEntropyLoss",
+        {"label_smoothing": 0.3},
+        inputs=(VOLUME, _PROBABILITY),
+        unbatched=False,
+    ),
+]
+
 FAMILIES: dict[str, Sequence[Row]] = {
     "convolutions": CONVOLUTIONS,
     "activations": ACTIVATIONS,
     "shapes": SHAPES,
     "paddings": PADDINGS,
     "upsamplings": UPSAMPLINGS,
+    "losses": LOSSES,
 }
 
 ROWS = [row for family in FAMILIES.values() for row in family]

@@ -17,7 +17,7 @@ class Normalized:
     """
 
     def __init__(self, x: mx.array, axis: int):
-        self._x, self._axis = x, axis
+        self.x, self._axis = x, axis
         fixed = x if is_plain() else mx.stop_gradient(x)
         largest = mx.stop_gradient(x).max(axis=axis, keepdims=True)
         exponential = mx.exp(fixed - largest)
@@ -30,14 +30,14 @@ class Normalized:
         """exp(x) / sum(exp(x))."""
         if is_plain():
             return self._softmax
-        return _softmax(self._x, self._softmax, self._axis)
+        return _softmax(self.x, self._softmax, self._axis)
 
     @property
     def logsumexp(self) -> mx.array:
         """log(sum(exp(x))), the axis kept with length 1."""
         if is_plain():
             return self._logsumexp
-        return _logsumexp(self._x, self._softmax, self._logsumexp, self._axis)
+        return _logsumexp(self.x, self._softmax, self._logsumexp, self._axis)
 
 
 def _softmax(x: mx.array, known: mx.array, axis: int) -> mx.array:
