@@ -31,7 +31,10 @@ def resolve(device: DeviceLike) -> mx.Device | None:
         return None
     if isinstance(device, str):
         if device not in _NAMES:
-            raise ValueError(f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.")
+            hint = " A Mac's GPU is .to('gpu')." if _of_pytorch(device) else ""
+            raise ValueError(
+                f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.{hint}"
+            )
         device = _NAMES[device]
     if isinstance(device, mx.DeviceType):
         device = mx.Device(device)
@@ -43,6 +46,10 @@ def resolve(device: DeviceLike) -> mx.Device | None:
     if not available(device):
         raise ValueError(f"`device` (={device}) is not available on this machine.")
     return device
+
+
+def _of_pytorch(device: str) -> bool:
+    return device.partition(":")[0] in ("cuda", "mps")
 
 
 def name(device: DeviceLike) -> str | None:

@@ -7,8 +7,9 @@ from lucid.nn._lazy import (
     materialize,
     value_and_grad,
 )
-from lucid.nn._module import Module, Parameter
-from lucid.nn._state_dict import StateDictError
+from lucid.nn._module import Buffer, Module, Parameter
+from lucid.nn._state_dict import IncompatibleKeys
+from lucid.nn._state_dict_error import StateDictError
 from lucid.nn._uninitialized import UninitializedParameterError
 from lucid.nn.activation import (
     CELU,
@@ -56,6 +57,7 @@ __all__ = [
     "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Buffer",
     "CircularPad3d",
     "ConstantPad3d",
     "Conv3d",
@@ -64,6 +66,7 @@ __all__ = [
     "Hardswish",
     "HuberLoss",
     "Identity",
+    "IncompatibleKeys",
     "L1Loss",
     "LazyConv3d",
     "LazyModule",

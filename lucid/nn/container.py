@@ -13,13 +13,13 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import integer
-from lucid.nn._members import (
+from lucid.nn._allowed import (
     check_member,
     check_name,
     check_no_cycle,
     holds_members,
-    layer_names,
 )
+from lucid.nn._members import layer_names
 from lucid.nn._module import Module
 import mlx.nn
 

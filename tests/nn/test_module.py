@@ -287,3 +287,68 @@ def test_nested_in_mlx_containers_both_ways():
         *("0.layers.0.0.weight", "0.layers.0.0.bias"),
         *("0.layers.0.1.factor", "0.layers.0.1.mean"),
     ]
+
+
+@pytest.mark.parametrize("register", ["register_buffer", "register_parameter"])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("note", KeyError),
+        ("forward", KeyError),
+        ("training", KeyError),
+        ("a.b", KeyError),
+        ("", KeyError),
+        (1, TypeError),
+    ],
+)
+def test_register_refuses_names(register, name, error):
+    model = Scale()
+    model.note = 1
+    with pytest.raises(error, match="`name`"):
+        getattr(model, register)(name, mx.ones(1))
+    assert model.note == 1
+
+
+def test_a_buffer_is_no_parameter_nor_the_other_way_round():
+    model = Scale()
+    with pytest.raises(KeyError, match="factor"):
+        model.register_buffer("factor", mx.ones(3))
+    with pytest.raises(KeyError, match="mean"):
+        model.register_parameter("mean", mx.ones(3))
+    model.register_buffer("mean", mx.ones(3), persistent=False)
+    model.register_parameter("factor", mx.zeros(3))
+    assert list(model.state_dict()) == ["factor"]
+    with pytest.raises(TypeError, match="`gain`"):
+        model.register_parameter("gain", 1.0)
+
+
+class Centered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean = nn.Buffer(mx.zeros((3,)))
+        self.scratch = nn.Buffer(mx.zeros((3,)), persistent=False)
+        self.factor = nn.Parameter(mx.ones((3,)))
+
+
+def test_an_assigned_buffer_is_registered():
+    model = Centered()
+    assert [name for name, _ in model.named_buffers()] == ["mean", "scratch"]
+    assert list(model.state_dict()) == ["mean", "factor"]
+    assert list(model.trainable_parameters()) == ["factor"]
+    model.factor = nn.Buffer(mx.ones((3,)))
+    assert list(model.trainable_parameters()) == []
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    assert [name for name, _ in twin.named_buffers()] == ["mean", "scratch", "factor"]
+    assert (nn.Buffer(mx.ones(2)) + 1).tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("get_extra_state", "set_extra_state"),
+        *("_save_to_state_dict", "_load_from_state_dict"),
+    ],
+)
+def test_overrides_that_would_never_be_called_are_refused(name):
+    with pytest.raises(TypeError, match=f"`Old.{name}` would never be called"):
+        type("Old", (nn.Module,), {name: lambda self: None})

@@ -163,3 +163,90 @@ def test_shared_lazy_layer_must_be_given_one_shape():
         model.load_state_dict({"0.weight": two, "1.weight": three})
     model.load_state_dict({"0.weight": two, "1.weight": two})
     assert shared.in_channels == 2
+
+
+class Later(nn.Module):
+    """A module whose second version counts."""
+
+    optional_in_state_dict = ("count",)
+
+    def __init__(self):
+        super().__init__()
+        self.weight = mx.ones(2)
+        self.register_buffer("count", mx.array(7))
+
+
+def test_buffers_of_younger_versions_may_be_missing():
+    model = nn.Sequential(Later())
+    assert model.load_state_dict({"0.weight": mx.zeros(2)}) == ([], [])
+    assert model[0].count == 7
+    model.load_state_dict({"0.weight": mx.zeros(2), "0.count": mx.array(9)})
+    assert model[0].count == 9
+    with pytest.raises(nn.StateDictError, match=r"0\.weight: missing"):
+        model.load_state_dict({"0.count": mx.array(1)})
+    assert "0.count" in model.state_dict()
+
+
+def test_cast_takes_other_dtypes_of_a_kind():
+    model, source = make().half(), make()
+    state = source.state_dict()
+    model.load_state_dict(state, cast=True)
+    assert model[0].weight.dtype == mx.float16
+    assert mx.array_equal(model[0].weight, state["0.weight"].astype(mx.float16))
+    doubles = {k: np.array(v, np.float64) for k, v in state.items()}
+    source.load_state_dict(doubles, cast=True)
+    assert source[0].weight.dtype == mx.float32
+    counter = nn.Sequential(Later())
+    counter.load_state_dict(
+        {"0.weight": mx.ones(2), "0.count": np.array(5, np.int64)}, cast=True
+    )
+    assert counter[0].count.dtype == mx.int32
+    with pytest.raises(nn.StateDictError, match=r"0\.count: dtype float32"):
+        counter.load_state_dict(
+            {"0.weight": mx.ones(2), "0.count": mx.array(5.0)}, cast=True
+        )
+
+
+def test_assign_takes_arrays_and_their_dtypes():
+    model = make()
+    state = make().half().state_dict()
+    model.load_state_dict(state, assign=True)
+    assert model[0].weight is state["0.weight"]
+    with pytest.raises(nn.StateDictError, match="dtype int32"):
+        model.load_state_dict(
+            {k: v.astype(mx.int32) for k, v in state.items()}, assign=True
+        )
+
+
+class FakeTensor:
+    """What Lucid asks of PyTorch's tensors, without PyTorch."""
+
+    def __init__(self, array, dtype="torch.float32"):
+        self.array, self.dtype = array, dtype
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def float(self):
+        return FakeTensor(self.array)
+
+    def numpy(self):
+        if self.dtype != "torch.float32":
+            raise TypeError(f"unsupported {self.dtype}")
+        return self.array
+
+
+def test_pytorchs_tensors_load_by_numpy():
+    model = make()
+    state = {k: FakeTensor(np.array(v)) for k, v in make().state_dict().items()}
+    model.load_state_dict(state)
+    assert mx.array_equal(model[0].weight, mx.array(state["0.weight"].array))
+    halves = {k: FakeTensor(v.array, "torch.bfloat16") for k, v in state.items()}
+    model.bfloat16().load_state_dict(halves)
+    assert model[0].weight.dtype == mx.bfloat16
+    state["0.bias"] = FakeTensor(np.zeros(4), "torch.quint8")
+    with pytest.raises(nn.StateDictError, match=r"0\.bias: .*unsupported torch.quint8"):
+        make().load_state_dict(state)
