@@ -12,7 +12,7 @@ import contextvars
 import os
 from typing import Any
 
-from lucid._types import DeviceLike
+from lucid._types import DeviceLike, shown
 import mlx.core as mx
 
 _plain = contextvars.ContextVar("plain", default=False)
@@ -33,14 +33,14 @@ def resolve(device: DeviceLike) -> mx.Device | None:
         if device not in _NAMES:
             hint = " A Mac's GPU is .to('gpu')." if _of_pytorch(device) else ""
             raise ValueError(
-                f"`device` (={device!r}) must be 'cpu', 'gpu' or 'metal'.{hint}"
+                f"`device` (={shown(device)}) must be 'cpu', 'gpu' or 'metal'.{hint}"
             )
         device = _NAMES[device]
     if isinstance(device, mx.DeviceType):
         device = mx.Device(device)
     if not isinstance(device, mx.Device):
         raise TypeError(
-            f"`device` (={device!r}) must be an mlx.core.Device, a DeviceType, "
+            f"`device` (={shown(device)}) must be an mlx.core.Device, a DeviceType, "
             "'cpu', 'gpu', 'metal' or None."
         )
     if not available(device):

@@ -53,8 +53,8 @@ def resolve_dtype(dtype: DTypeLike) -> mx.Dtype:
     if isinstance(dtype, mx.Dtype):
         return dtype
     name = dtype
-    if not isinstance(dtype, str):
-        with contextlib.suppress(TypeError, ValueError):
+    if isinstance(dtype, type | np.dtype):
+        with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name
     if isinstance(name, str) and name in DTYPES:
         return DTYPES[name]

@@ -1,11 +1,14 @@
 """Every optimizer trains a lazy model from its first step."""
 
+import inspect
+
 import lucid
 from lucid import nn, optim
 import mlx.core as mx
 import mlx.nn
 import mlx.optimizers
 from mlx.utils import tree_flatten, tree_unflatten
+import numpy as np
 import pytest
 
 X = lucid.ones(2, 2, 4, 4, 4)
@@ -115,3 +118,34 @@ def test_gradients_clip_to_a_norm():
     clipped, norm = optim.clip_grad_norm({"a": mx.array([3.0, 4.0])}, 1.0)
     assert norm.item() == 5
     assert clipped["a"].tolist() == pytest.approx([0.6, 0.8], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        *((make, "learning_rate") for make in (optim.SGD, optim.Adam, optim.Muon)),
+        *((optim.SGD, name) for name in ("momentum", "weight_decay", "nesterov")),
+        *((optim.Adam, name) for name in ("betas", "eps", "bias_correction")),
+        (optim.Adafactor, "eps"),
+        (optim.Muon, "ns_steps"),
+    ],
+)
+@pytest.mark.parametrize(
+    "value",
+    ["0.1", 1j, np.datetime64(1, "s"), np.timedelta64(1, "ns"), (1, "2"), mx.ones(3)],
+)
+def test_an_option_that_is_no_number_is_a_type_error_naming_it(make, name, value):
+    with pytest.raises(TypeError, match=f"`{name}`"):
+        make(**{"learning_rate": 0.1, name: value})
+
+
+def test_the_signature_is_mlxs():
+    for name in ("SGD", "Adam", "Muon"):
+        ours, mlxs = getattr(optim, name), getattr(mlx.optimizers, name)
+        assert inspect.signature(ours) == inspect.signature(mlxs)
+
+
+def test_a_learning_rate_may_be_a_schedule_or_an_array():
+    for rate in (optim.step_decay(0.1, 0.9, 10), mx.array(0.1), np.float32(0.1), 1):
+        assert optim.SGD(rate).learning_rate is not None
+    assert optim.Adafactor(learning_rate=None, beta_1=None) is not None

@@ -139,8 +139,8 @@ def run(call: Call) -> Verdict:
     if owner is not None:
         function = getattr(owner, call.target.name.rpartition(".")[2])
     names = {parameter.name for parameter in call.target.parameters}
-    if call.target.name.endswith(".forward"):
-        names |= _called_with(type(owner))
+    if call.target.name.endswith(".forward") or "inputs" in names:
+        names |= _called_with(type(owner) if owner is not None else nn.Sequential)
     watched = [owner, *arguments.values(), *starred, *inputs]
     made, verdict = _attempt(
         call,
@@ -154,11 +154,13 @@ def run(call: Call) -> Verdict:
     return _attempt(call, lambda: made(*inputs), [made, *inputs], names)[1]
 
 
-def _called_with(kind: type) -> set[str]:
-    """What a layer's forward takes; a container's layers name `input`."""
-    forward = getattr(kind, "forward", None)
-    own = set(inspect.signature(forward).parameters) if forward else set()
-    return own | {"input"}
+def _called_with(kind: type[nn.Module]) -> set[str]:
+    """Names that a layer's call may speak of: its own, and its functions'."""
+    callables = [getattr(nn.functional, name) for name in nn.functional.__all__]
+    callables += [kind, getattr(kind, "forward", kind)]
+    return {
+        name for called in callables for name in inspect.signature(called).parameters
+    }
 
 
 def _leading(call: Call, arguments: dict[str, Any]) -> list[Any]:
@@ -196,7 +198,10 @@ def _explains(error: Exception, names: set[str]) -> bool:
     if isinstance(error, (*ERRORS_OF_LUCID, OSError, MemoryError)):
         return True
     text = str(error)
-    return "malloc" in text or any(f"`{name}`" in text for name in names)
+    # The memory of the process has a limit; and not every module can be called.
+    if "malloc" in text or "`forward`" in text:
+        return True
+    return any(f"`{name}`" in text for name in names)
 
 
 def _evaluate(result: Any) -> None:

@@ -55,7 +55,7 @@ def targets() -> list[Target]:
             full = f"{prefix}.{name}"
             if full in LEFT_OUT or not callable(thing) or _is_alias(thing):
                 continue
-            found += _target(full, thing, None)
+            found.append(_target(full, thing, None))
             if isinstance(thing, type) and issubclass(thing, nn.Module):
                 found += _methods(full, thing)
     return found
@@ -86,18 +86,15 @@ def _methods(full: str, kind: type) -> list[Target]:
             and not name.startswith("_")
             and inspect.isfunction(function)
         ):
-            found += _target(f"{full}.{name}", function, kind)
+            found.append(_target(f"{full}.{name}", function, kind))
     return found
 
 
-def _target(full: str, thing: Callable[..., Any], owner: type | None) -> list[Target]:
-    try:
-        signature = inspect.signature(thing)
-    except ValueError:
-        return []
-    parameters = tuple(signature.parameters.values())
+def _target(full: str, thing: Callable[..., Any], owner: type | None) -> Target:
+    parameters = tuple(inspect.signature(thing).parameters.values())
     is_ours = getattr(thing, "__module__", "").startswith("lucid")
-    return [Target(full, parameters[owner is not None :], owner, is_ours)]
+    is_ours = is_ours and not full.startswith("lucid.optim")  # words of MLX's
+    return Target(full, parameters[owner is not None :], owner, is_ours)
 
 
 CONTAINERS = (
