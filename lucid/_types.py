@@ -130,9 +130,12 @@ def integer(name: str, value: Any) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` (={value!r}) must be an int, not a bool.")
     try:
-        return operator.index(value)
+        number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # MLX's, of an array in a trace
         raise TypeError(f"`{name}` (={shown(value)}) must be an int.") from None
+    if number.bit_length() > 128:  # no size, axis or seed; nor can it be shown
+        raise ValueError(f"`{name}` is an int of {number.bit_length()} bits.")
+    return number
 
 
 def positive(name: str, value: Any) -> int:

@@ -7,6 +7,7 @@ from lucid._types import (
     DeviceLike,
     DTypeLike,
     Tensor,
+    check_allocatable,
     check_float_dtype,
     flag,
     integer,
@@ -128,6 +129,7 @@ class PReLU(Module):
         self.device = _device.name(device)
         resolved = resolve_dtype(dtype)
         check_float_dtype("dtype", resolved)
+        check_allocatable("`num_parameters`", (self.num_parameters,), resolved.size)
         self.weight = mx.full((self.num_parameters,), self.init, resolved)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import functools
 import inspect
 import random
+import re
 from typing import Any
 
 import lucid
@@ -26,6 +27,8 @@ ERRORS_OF_LUCID = (
     nn.StateDictError,
     nn.UninitializedParameterError,
 )
+# What MLX's methods call otherwise than the functions that they call.
+_ALIASES = {"file": "path", "file_or_weights": "path"}
 LARGEST = 2**22  # bytes of a result that is evaluated
 
 
@@ -201,7 +204,8 @@ def _explains(error: Exception, names: set[str]) -> bool:
     # The memory of the process has a limit; and not every module can be called.
     if "malloc" in text or "`forward`" in text:
         return True
-    return any(f"`{name}`" in text for name in names)
+    said = set(re.findall(r"`(\w+)", text))
+    return any(_ALIASES.get(name, name) in said or name in said for name in names)
 
 
 def _evaluate(result: Any) -> None:

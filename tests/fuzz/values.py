@@ -40,7 +40,9 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "tensor": ("mx.ones((4, 4, 3, 3, 3))", "mx.ones((6, 4))", "mx.ones((3,))"),
     "tensors": ("[mx.ones((2, 3)), mx.zeros((2, 3))]",),
     "weight": ("mx.ones((6, 4, 3, 3, 3))", "mx.ones((4,))", "mx.ones((6, 7))"),
-    "bias": ("True", "False", "None", "mx.ones((6,))", "mx.ones((4,))"),
+    "bias": ("None", "mx.ones((6,))", "mx.ones((4,))"),
+    "grid": ("mx.zeros((2, 3, 3, 3, 3))",),
+    "theta": ("mx.zeros((2, 3, 4))",),
     "running_mean": ("mx.zeros((4,))",),
     "running_var": ("mx.ones((4,))",),
     "size": ("(2, 3)", "3", "(5, 6, 7)"),
@@ -166,6 +168,8 @@ def odd(rng: random.Random) -> str:
 
 def plausible(name: str, annotation: str, rng: random.Random) -> str:
     """A value that a parameter of this name, or else of this type, may take."""
+    if annotation == "bool":
+        return rng.choice(BY_TYPE["bool"])
     if name in BY_NAME:
         return rng.choice(BY_NAME[name])
     for word, values in BY_TYPE.items():
