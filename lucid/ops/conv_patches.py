@@ -15,13 +15,17 @@ import mlx.core as mx
 
 
 def _fits(geometry: ConvGeometry) -> bool:
-    """Whether patches do not overlap and are not padded."""
-    return not geometry.is_padded and all(
+    """Whether patches do not overlap, are not padded and are mostly input."""
+    apart = not geometry.is_padded and all(
         k == 1 or (k <= s and d == 1)
         for k, s, d in zip(
             geometry.kernel_size, geometry.stride, geometry.dilation, strict=True
         )
     )
+    # The last step may reach far beyond the input, if the stride is long.
+    steps = math.prod(geometry.output_size) * math.prod(geometry.stride)
+    small = steps <= 8 * math.prod(geometry.input_size)
+    return apart and (small or geometry.kernel_size == (1, 1, 1))
 
 
 def forward(
@@ -56,7 +60,9 @@ def forward_channels_last(
 def _patches(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
     """The voxels that are read, every axis split into outputs and taps."""
     if geometry.kernel_size == (1, 1, 1):
-        steps = (slice(None, None, step) for step in geometry.stride)
+        pairs = zip(geometry.output_size, geometry.stride, strict=True)
+        # To the last voxel that is read: MLX adds a whole step to an open end.
+        steps = (slice(0, (outputs - 1) * step + 1, step) for outputs, step in pairs)
         whole = geometry.stride == (1, 1, 1)
         return x if whole else x[(slice(None),) * first_axis + tuple(steps)]
     shape, taken = list(x.shape[:first_axis]), [slice(None)] * first_axis
