@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 import zlib
 
-from lucid import nn
-from lucid.nn._first_call import Transaction
+from lucid.nn._first_call import Drawn, adopt, draw
+from lucid.nn._materialize import ModuleT, call_with_shapes, check_module
 from lucid.nn._members import named_arrays
 from lucid.nn._state_dict import assign
 import mlx.core as mx
@@ -19,11 +19,11 @@ import mlx.nn
 
 
 def materialize(
-    model: mlx.nn.Module,
+    model: ModuleT,
     *inputs: Any,
     group: mx.distributed.Group | None = None,
     **kwargs: Any,
-) -> mlx.nn.Module:
+) -> ModuleT:
     """`nn.materialize` on every rank, then rank 0's weights and buffers on all.
 
     Every rank must call it. The seeds of the ranks may differ; each keeps its own
@@ -50,23 +50,32 @@ def materialize(
         >>> model.in_channels
         4
     """
-    group = mx.distributed.init() if group is None else group
-    with Transaction():
+    check_module(model)
+    ranks = mx.distributed.init() if group is None else group
+
+    def agreed() -> Drawn:
+        drawn: Drawn = []
         failure: BaseException | None = None
         try:
-            nn.materialize(model, *inputs, **kwargs)
+            drawn = draw(model, lambda: call_with_shapes(model, inputs, kwargs))
         except BaseException as error:  # noqa: BLE001 - raised again, once all know
             failure = error
-        _check_agreement(model, failure, group)
-        _share_from_rank_0(model, group)
+        _check_agreement(model, drawn, failure, ranks)
+        return drawn
+
+    adopt(agreed)
+    _share_from_rank_0(model, ranks)
     return model
 
 
 def _check_agreement(
-    model: mlx.nn.Module, failure: BaseException | None, group: mx.distributed.Group
+    model: mlx.nn.Module,
+    drawn: Drawn,
+    failure: BaseException | None,
+    group: mx.distributed.Group,
 ) -> None:
     """Raise on every rank alike: one that failed alone would leave others waiting."""
-    digest = 0 if failure else _digest(model)
+    digest = 0 if failure else _digest(model, drawn)
     outcomes = _gather(group, [failure is not None, digest])
     if failure is not None:
         raise failure
@@ -88,9 +97,11 @@ def _gather(group: mx.distributed.Group, values: list[int]) -> list[list[int]]:
     return rows.tolist()  # type: ignore[return-value]
 
 
-def _digest(model: mlx.nn.Module) -> int:
-    """A number that two models of one structure share."""
-    entries = [(name, a.shape, str(a.dtype)) for name, _, _, a in named_arrays(model)]
+def _digest(model: mlx.nn.Module, drawn: Drawn) -> int:
+    """A number that two models of one structure share, and their new layers too."""
+    modules = (model, *(twin for _, twin in drawn))
+    arrays = (entry for module in modules for entry in named_arrays(module))
+    entries = [(name, array.shape, str(array.dtype)) for name, _, _, array in arrays]
     return zlib.crc32(repr(entries).encode()) & 0x7FFFFFFF
 
 

@@ -1,8 +1,8 @@
 """Layers, containers and what trains them: `import lucid.nn as nn`."""
 
 from lucid.nn import functional, init
-from lucid.nn._lazy import (
-    LazyModule,
+from lucid.nn._lazy import LazyModule
+from lucid.nn._materialize import (
     has_uninitialized_params,
     materialize,
     value_and_grad,

@@ -1,111 +1,150 @@
-"""Layers that learn their input channels from the first input, and ways to show it."""
+"""LazyModule: a layer that waits for its first input to know its sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-import functools
+from collections.abc import Callable, Mapping
+from functools import partial
+import io
+import itertools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lucid._types import FLOAT_DTYPES, Tensor
+from lucid._types import DTYPES, Tensor, dtype_name
 from lucid.creation import get_rng_state, set_rng_state
-from lucid.nn._first_call import (
-    Transaction,
-    creating_weights,
-    dry_run,
-    is_creating,
-    is_placeholder,
-    keep_unchanged,
-)
-from lucid.nn._members import named_arrays, named_tree
-from lucid.nn._module import Module
+from lucid.nn import _first_call
+from lucid.nn._first_call import create_from, is_placeholder
+from lucid.nn._layer import Layer
 from lucid.nn._state_dict import fits
-from lucid.nn._uninitialized import uninitialized_names
+from lucid.nn._uninitialized import UninitializedParameterError, uninitialized_names
 import mlx.core as mx
-import mlx.nn
 
-_CREATING = threading.RLock()
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class LazyModule(Module):
-    """A layer whose parameters are created by its first call, or by a state dict.
+class _Here(threading.local):
+    """Numbers threads; the system's own numbers are given again."""
 
-    Until then each parameter is None to a reader, while MLX's dict holds an empty array
-    of its dtype: what MLX does to that (freeze, cast, update) is honored afterwards.
-    Subclasses bring the four methods declared below.
+    numbers = itertools.count()
+
+    def __init__(self) -> None:
+        self.number = next(self.numbers)
+
+
+_here = _Here()
+
+
+class LazyModule(Layer):
+    """A layer whose arrays are created by its first call, or by a state dict.
+
+    Until then each is None to a reader, while MLX's dict holds an empty array of its
+    dtype: what MLX does to that (freeze, cast, update) is honored afterwards. How a
+    lazy layer is written is told at the head of `lucid/nn/_layer.py`.
     """
 
-    parameter_shapes: Callable[[], dict[str, tuple[int | None, ...]]]
-    """The shape of each parameter, None where it depends on the input."""
-    sizes_from: Callable[[dict[str, Tensor]], dict[str, int] | None]
-    """Attributes to set, read off these parameters; None if they do not tell."""
-    reset_parameters: Callable[[], None]
-    """Draw every parameter."""
-    _allocate: Callable[[], None]
-    """Give every parameter its shape, for `reset_parameters` to fill."""
-
-    _applied: tuple[Callable[[LazyModule], Any], ...] = ()
+    _waiting = False
+    _lost: dict[str, Any] | None = None
 
     def has_uninitialized_params(self) -> bool:
-        """Whether the parameters are yet to be created."""
+        """Whether a parameter or buffer is yet to be created."""
         return bool(uninitialized_names(self))
 
-    def materialize_from(self, values: dict[str, Tensor]) -> None:
-        """Take these parameters, of checked shapes, and create the rest if they tell.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer computes; the first time, create its arrays for that."""
+        if self._waiting:
+            again = partial(LazyModule.forward, self, *args, **kwargs)
+            _first_call.reach(self, again, partial(self.infer, *args, **kwargs))
+        elif self._lost is not None:
+            self._check_left_trace()
+        return super().forward(*args, **kwargs)
 
-        What they do not tell is created by the first call; they are kept for it.
-        """
-        sizes = self.sizes_from(values)
-        with Transaction():
-            if sizes is None:
-                for name, value in values.items():
-                    dict.__setitem__(self, name, value)
-            else:
-                self._create(sizes, values)
-
-    def _defer(self, dtype: mx.Dtype) -> None:
-        """Declare the parameters that the first call will create."""
-        shapes = self.parameter_shapes()
-        for name in shapes:
-            dict.__setitem__(self, name, mx.zeros((0,), dtype))
-        self._no_grad.uninitialized = frozenset(shapes)
-        self._no_grad.layer = repr(self)
-        # In MLX's dict, and so a placeholder in a trace that captured this layer; the
-        # underscore keeps it out of parameters().
-        self._token = mx.zeros((0,))
+    def reset_parameters(self) -> None:
+        """Give every array its first value anew, or at the first call."""
+        if not self._waiting:
+            super().reset_parameters()
 
     def apply_later(self, fn: Callable[[LazyModule], Any]) -> None:
-        """Have `fn` called with this layer as soon as its parameters exist."""
-        self._applied = (*self._applied, fn)
+        """Have `fn` called with this layer as soon as its arrays exist."""
+        self._asked = (*self._asked, fn)
 
-    def _create(self, sizes: dict[str, int], values: dict[str, Tensor]) -> None:
-        """Draw the parameters, but for those whose values are there already."""
-        with _CREATING:
-            names = uninitialized_names(self)
-            if names:  # else another thread was faster
-                kept = {name: self[name] for name in names if self[name].size}
-                with creating_weights(self, self._token):
-                    self._draw(sizes, kept | values, names)
+    def _size(self, name: str, value: Any) -> None:
+        return None
 
-    def _draw(
-        self, sizes: dict[str, int], values: dict[str, Tensor], names: frozenset[str]
-    ) -> None:
-        self._in_trace = is_placeholder(self._token)
-        self._created, self._sizes = names, tuple(sizes)
+    def _start(self) -> None:
+        names = [name for name in self.parameter_shapes() if name in self]
+        self._no_grad.uninitialized = frozenset(names)
+        self._no_grad.layer = repr(self)
+        self._dtypes = tuple((name, dtype_name(self[name].dtype)) for name in names)
+        self._thread = _here.number
+        self._asked: tuple[Any, ...] = ()  # functions and casts, to do once drawn
+        # In MLX's dict, and so a placeholder in a trace that captured this layer; the
+        # underscore keeps it out of parameters().
+        self._token = mx.array([])
+        self._waiting = True
+        _first_call.new_era()
+
+    # What follows turns a copy of the layer into what the layer will be.
+
+    def drawn(
+        self, sizes: Mapping[str, int], values: Mapping[str, Tensor] | None = None
+    ) -> Self:
+        """Create the arrays for these sizes, and draw those that have no value yet."""
+        names = uninitialized_names(self)
+        for name in names:
+            if self[name].size == 0 and _is_differentiated(self[name]):
+                what = "a gradient with respect to parameters()"
+                raise UninitializedParameterError(what, [repr(self)])
+        values = {n: self[n] for n in names if self[n].size} | dict(values or {})
+        before = dict(vars(self))
+        self._waiting, self._asked = False, ()
+        self._no_grad = self._no_grad.initialized()
         for name, size in sizes.items():
             setattr(self, name, size)
-        if values.keys() != names:
-            self._allocate()
-            self.reset_parameters()
-        for name, value in values.items():
-            dict.__setitem__(self, name, mx.array(value))
-        for fn in self._applied:
-            fn(self)
-        dict.update(self, values)  # a state dict outranks what was applied before
-        if not self._in_trace:
-            self._applied = ()
-        # Last: until then, other threads see a layer that has no weights yet.
-        self._no_grad = self._no_grad.initialized()
+        if values.keys() != names or any(map(callable, before["_asked"])):
+            self._check_trace()
+            for name, dtype in self._dtypes:
+                if name in names:
+                    dict.__setitem__(self, name, mx.array([], DTYPES[dtype]))
+            super()._start()
+            for step in before["_asked"]:
+                self._do(step)
+        dict.update(self, values)  # a state dict outranks what was asked before
+        if is_placeholder(self._token):
+            self.__dict__["_lost"] = before
+        return self
+
+    def taking(self, values: Mapping[str, Tensor]) -> Self:
+        """Take these arrays, of checked shapes; create the rest if they tell sizes."""
+        sizes = self.sizes_from(values)
+        if sizes is not None:
+            return self.drawn(sizes, values)
+        dict.update(self, values)
+        return self
+
+    def evaluate_for_other_threads(self) -> None:
+        """Evaluate the arrays, unless the thread is the one that built the layer.
+
+        MLX evaluates no array on one thread that another left unevaluated.
+        """
+        if self._thread != _here.number:
+            for name, _ in self._dtypes:
+                is_placeholder(self.get(name, self._token))
+
+    def _do(self, step: Any) -> None:
+        if callable(step):
+            step(self)
+        elif step[0] in self:
+            name, dtype = step
+            dict.__setitem__(self, name, self[name].astype(DTYPES[dtype]))
+
+    def _check_trace(self) -> None:
+        if is_placeholder(get_rng_state()) and not is_placeholder(self._token):
+            raise RuntimeError(
+                f"the first call of {self!r} is inside an mx.compile that captures "
+                "mx.random.state but not the model, so that its weights would be drawn "
+                "anew at every call: capture model.state too (inputs= and outputs=), "
+                "or call lucid.nn.materialize(model, input_shape) first."
+            )
 
     def _check_left_trace(self) -> None:
         """After a first call inside mx.compile: whether its weights came out of it.
@@ -115,14 +154,14 @@ class LazyModule(Module):
         """
         if is_placeholder(self._token):
             return  # in a later trace, which captured the layer too
-        self._in_trace = False
-        if not any(is_placeholder(self[name]) for name in self._created):
-            self._applied = ()
+        lost, self._lost = self._lost or {}, None
+        names = lost["_no_grad"].uninitialized
+        if not any(is_placeholder(self[name]) for name in names):
             return
-        dtype = self["weight"].dtype
-        for name in self._sizes:
-            setattr(self, name, None)
-        self._defer(dtype)
+        for name in names:
+            dict.__setitem__(self, name, mx.array([], self[name].dtype))
+        vars(self).update(lost)
+        _first_call.new_era()
         raise RuntimeError(
             f"the weights of {self!r} were created in a function compiled without the "
             "model in outputs=, and were lost with it; the layer is lazy again. "
@@ -130,26 +169,39 @@ class LazyModule(Module):
         )
 
     def __getattr__(self, name: str) -> Any:
-        no_grad = self.__dict__.get("_no_grad")
-        if name in getattr(no_grad, "uninitialized", ()) and not is_creating(self):
+        if name in uninitialized_names(self):
             return None
         return super().__getattr__(name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is None and name in uninitialized_names(self):
+            if None in self.parameter_shapes()[name]:
+                raise ValueError(f"`{name}` of {self!r} cannot be None.")
+            self._no_grad.uninitialized -= {name}
+        super().__setattr__(name, value)
+
     def __setitem__(self, name: str, value: Any) -> None:
         # Where MLX's update, load_weights and set_dtype put their arrays.
-        no_grad = self.__dict__.get("_no_grad")
-        waiting = name in getattr(no_grad, "uninitialized", ())
-        waiting = waiting and not is_creating(self)
-        is_empty = isinstance(value, mx.array) and value.size == 0
-        if is_empty and not waiting and name in self.__dict__.get("_created", ()):
+        waiting = name in uninitialized_names(self)
+        if not isinstance(value, mx.array) or not (waiting or value.size == 0):
+            dict.__setitem__(self, name, value)
+        elif value.size:
+            self._set_early(name, value)
+        elif waiting:
+            is_placeholder(value)  # evaluates it, for other threads
+            if name in self and value.dtype != self[name].dtype:
+                self._asked = (*self._asked, (name, dtype_name(value.dtype)))
+            dict.__setitem__(self, name, value)
+        elif "_dtypes" in vars(self) and name in dict(self._dtypes):
             raise ValueError(
                 f"`{name}` of {self!r} cannot become empty: an optimizer was given "
                 "init(model.parameters()) before this weight existed. Use those "
                 "of lucid.optim, or init after lucid.nn.materialize."
             )
-        if is_empty or not waiting or not isinstance(value, mx.array):
+        else:
             dict.__setitem__(self, name, value)
-            return
+
+    def _set_early(self, name: str, value: Tensor) -> None:
         expected = self.parameter_shapes()[name]
         if not fits(value.shape, expected):
             raise ValueError(
@@ -158,111 +210,22 @@ class LazyModule(Module):
             )
         # Where an eager layer draws nothing, a lazy one leaves the random state alone.
         key = get_rng_state()
-        self.materialize_from({name: value})
+        create_from([(self, {name: value})])
         set_rng_state(key)
 
 
-def has_uninitialized_params(model: mlx.nn.Module) -> bool:
-    """Whether a lazy layer somewhere in the model has yet to create its parameters."""
-    return any(uninitialized_names(module) for _, module in named_tree(model))
+def _is_differentiated(array: Tensor) -> bool:
+    """Whether a gradient with respect to this array is being taken.
 
-
-def materialize(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> mlx.nn.Module:
-    """Create the parameters of every lazy layer that a call would reach.
-
-    The model is called without evaluating anything. Buffers and the training mode stay
-    as they are, and the random state advances by the weights' draws alone. If the call
-    fails, every layer stays lazy.
-
-    Args:
-        model: a module of Lucid's or MLX's.
-        inputs: the call's arguments: arrays, or shapes standing for arrays of the
-            model's dtype.
-        kwargs: likewise, by keyword.
-
-    Returns:
-        The model.
-
-    Example:
-        >>> import lucid.nn as nn
-        >>> conv = nn.materialize(nn.LazyConv3d(8, 3), (1, 4, 16, 16, 16))
-        >>> conv.weight.shape
-        (8, 4, 3, 3, 3)
+    MLX keeps the history of what is made of it then, even of evaluated arrays.
     """
-    check_module(model)
-    with dry_run():
-        keep_unchanged(model)
-        call_with_shapes(model, inputs, kwargs)
-    return model
-
-
-def check_module(model: Any) -> None:
-    """Refuse what is no module, by name."""
-    if not isinstance(model, mlx.nn.Module):
-        raise TypeError(f"`model` must be a module, got {type(model).__name__}.")
-
-
-def call_with_shapes(
-    model: mlx.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Call a model, shapes standing for zeros of its dtype."""
-    return model(
-        *(_as_input(model, value) for value in inputs),
-        **{name: _as_input(model, value) for name, value in kwargs.items()},
-    )
-
-
-def _as_input(model: mlx.nn.Module, value: Any) -> Any:
-    is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
-    if not is_shape or not value:
-        return value
-    if min(value) < 0:
-        raise ValueError(f"an input's shape (={tuple(value)}) must not be negative.")
-    dtypes = (array.dtype for _, _, _, array in named_arrays(model))
-    dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
-    return mx.zeros(tuple(value), dtype)
-
-
-def value_and_grad(
-    model: mlx.nn.Module, fn: Callable[..., Any]
-) -> Callable[..., tuple[Any, Any]]:
-    """`mlx.nn.value_and_grad` that takes models with lazy layers.
-
-    Where the model has layers without weights, `fn` first runs once without evaluating
-    anything, as `materialize` does, so that the first step has every gradient and
-    moves buffers and the random state once. (What `fn` changes outside Lucid's modules,
-    it changes twice then.)
-
-    Args:
-        model: the model whose trainable parameters to differentiate with respect to.
-        fn: a function of any arguments that returns a scalar, or a tuple that starts
-            with one.
-
-    Returns:
-        A function of the same arguments that returns `fn`'s value and MLX's nested dict
-        of gradients.
-
-    Raises:
-        UninitializedParameterError: when called, if `fn` leaves layers unused and so
-            without weights.
-
-    Example:
-        >>> import lucid, lucid.nn as nn
-        >>> conv = nn.LazyConv3d(8, 3)
-        >>> step = nn.value_and_grad(conv, lambda x: conv(x).square().mean())
-        >>> loss, grads = step(lucid.ones(1, 4, 8, 8, 8))
-        >>> grads["weight"].shape
-        (8, 4, 3, 3, 3)
-    """
-    check_module(model)
-    differentiate = mlx.nn.value_and_grad(model, fn)
-
-    @functools.wraps(fn)
-    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        if has_uninitialized_params(model):
-            with dry_run():
-                keep_unchanged(model)
-                fn(*args, **kwargs)
-        return differentiate(*args, **kwargs)
-
-    return wrapped
+    made = array[None]
+    try:
+        mx.eval(made)
+    except ValueError:
+        made = array  # a placeholder of mx.compile, which has no history of its own
+    except RuntimeError:
+        return False  # of a trace that has ended
+    history = io.StringIO()
+    mx.export_to_dot(history, made)
+    return "label" in history.getvalue()

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lucid._types import Tensor
+from lucid.nn import _first_call
 from lucid.nn._allowed import check_member, check_name
 from lucid.nn._cast import Castable
-from lucid.nn._first_call import Transaction, keep_unchanged
 from lucid.nn._members import (
     children_first,
     layer_names,
@@ -93,6 +93,7 @@ class Module(Castable, Named, Saved):
         raise NotImplementedError(f"{kind} cannot be called: it defines no `forward`.")
 
     forward: Callable[..., Any] = _missing_forward
+    _complete_in = 0  # the era in which no lazy layer inside was seen to wait
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,9 +101,9 @@ class Module(Castable, Named, Saved):
         self._unsaved = frozenset()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with Transaction():
-            keep_unchanged(self)
+        if self._complete_in == _first_call.era and not _first_call.in_trial():
             return self.forward(*args, **kwargs)
+        return _first_call.call(self, *args, **kwargs)
 
     # MLX's Module is a dict of its arrays and modules; what that would break for a
     # user (truth value, identity, tuples, names of dict's methods) is mended here.
@@ -136,6 +137,8 @@ class Module(Castable, Named, Saved):
             self[name] = value
             if is_new:
                 take_place(self, name)
+            if isinstance(value, mlx.nn.Module):
+                _first_call.new_era()
         elif name == "requires_grad":
             raise AttributeError(
                 "a module has no `requires_grad`: call requires_grad_(False), or "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy as another_handle
 from typing import Any, NamedTuple
 
 from lucid._types import DTYPES, FLOAT_DTYPES, dtype_name, plain_numpy
-from lucid.nn._first_call import Transaction
+from lucid.nn._first_call import create_from
 from lucid.nn._members import Member, array_members, assign, unsaved_names
 from lucid.nn._state_dict_error import StateDictError
 from lucid.nn._ties import kept_ties, settle_ties
@@ -124,9 +125,7 @@ def _commit(plan: list[tuple[mlx.nn.Module, str, mx.array]]) -> None:
     for owner, name, value in plan:
         if uninitialized_names(owner):
             lazy.setdefault(id(owner), (owner, {}))[1][name] = value
-    with Transaction():
-        for owner, values in lazy.values():
-            owner.materialize_from(values)
+    create_from(lazy.values())
     for owner, name, value in plan:
         if id(owner) not in lazy:
             assign(owner, name, value)
@@ -150,7 +149,7 @@ def fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 def _as_array(value: Any, copy: bool) -> mx.array | str:
     """A copy as an MLX array of the same dtype, or why there is none."""
     if isinstance(value, mx.array):
-        return mx.array(value) if copy else value
+        return another_handle(value) if copy else value
     refusal = f"{type(value).__name__} is not a numeric array"
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         try:

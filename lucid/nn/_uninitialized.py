@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid.nn._first_call import in_dry_run
+from lucid.nn._first_call import in_gradient, in_trial
 from lucid.nn._members import named_tree
 import mlx.nn
 
@@ -38,9 +38,11 @@ class FrozenNames(set[str]):
     def __contains__(self, name: object) -> bool:
         if super().__contains__(name):
             return True
-        if name in self.uninitialized and not in_dry_run():
-            raise UninitializedParameterError("training", [self.layer])
-        return False
+        if name not in self.uninitialized or in_trial():
+            return False
+        if in_gradient():
+            return True  # what a step does not reach, it does not train
+        raise UninitializedParameterError("training", [self.layer])
 
     def clear(self) -> None:
         super().clear()
@@ -71,10 +73,8 @@ def uninitialized_names(module: mlx.nn.Module) -> frozenset[str]:
     return getattr(no_grad, "uninitialized", frozenset())
 
 
-def check_initialized(model: mlx.nn.Module, what: str, trained_only: bool) -> None:
-    """Refuse a model whose weights do not all exist yet, naming the layers."""
-    if trained_only and in_dry_run():
-        return  # mlx.nn.utils.checkpoint asks there, before the weights exist
+def uninitialized_layers(model: mlx.nn.Module, trained_only: bool) -> list[str]:
+    """The names of the layers that have arrays, or unfrozen ones, yet to create."""
     layers = []
     for name, module in named_tree(model):
         names = set(uninitialized_names(module))
@@ -82,5 +82,13 @@ def check_initialized(model: mlx.nn.Module, what: str, trained_only: bool) -> No
             names -= set(module._no_grad)
         if names:
             layers.append(name or type(module).__name__)
+    return layers
+
+
+def check_initialized(model: mlx.nn.Module, what: str, trained_only: bool) -> None:
+    """Refuse a model whose weights do not all exist yet, naming the layers."""
+    if trained_only and (in_trial() or in_gradient()):
+        return  # mlx.nn.utils.checkpoint asks there, before the weights exist
+    layers = uninitialized_layers(model, trained_only)
     if layers:
         raise UninitializedParameterError(what, layers)

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import math
-from typing import Any
 
-from lucid import _device
 from lucid._types import (
     DeviceLike,
     DTypeLike,
     Size3d,
     Tensor,
-    check_allocatable,
-    check_float_dtype,
     flag,
     positive,
-    resolve_dtype,
     triple,
 )
 from lucid.geometry import check_groups, check_padding, check_padding_mode
 from lucid.nn import functional as F
 from lucid.nn import init
-from lucid.nn._first_call import Transaction
+from lucid.nn._layer import Layer, Shapes
 from lucid.nn._lazy import LazyModule
-from lucid.nn._module import Module, Parameter
-from lucid.nn._uninitialized import uninitialized_names
+from lucid.nn._module import Parameter
 from lucid.nn.functional.conv import channels_of, conv3d_geometry
-import mlx.core as mx
 
 
-class Conv3d(Module):
+class Conv3d(Layer):
     """3-D convolution over volumes of several channels.
 
     Args:
@@ -90,31 +84,7 @@ class Conv3d(Module):
         dtype: DTypeLike = None,
     ):
         super().__init__()
-        self.in_channels = positive("in_channels", in_channels)
-        resolved = self._configure(
-            *(out_channels, kernel_size, stride, padding, dilation, groups, bias),
-            *(padding_mode, device, dtype),
-        )
-        check_groups(self.groups, "in_channels", self.in_channels)
-        for name in self.parameter_shapes():
-            self[name] = mx.zeros((0,), resolved)  # carries the dtype to _allocate
-        self._allocate()
-        self.reset_parameters()
-
-    def _configure(
-        self,
-        out_channels: int,
-        kernel_size: Size3d,
-        stride: Size3d,
-        padding: Size3d | str,
-        dilation: Size3d,
-        groups: int,
-        bias: bool,
-        padding_mode: str,
-        device: DeviceLike,
-        dtype: DTypeLike,
-    ) -> mx.Dtype:
-        """Check and keep everything but the input channels; returns the dtype."""
+        self.in_channels = self._size("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)
         self.kernel_size = triple("kernel_size", kernel_size, minimum=1)
         self.stride = triple("stride", stride, minimum=1)
@@ -122,62 +92,58 @@ class Conv3d(Module):
         self.dilation = triple("dilation", dilation, minimum=1)
         self.groups = positive("groups", groups)
         check_groups(self.groups, "out_channels", self.out_channels)
-        self._has_bias = bias = flag("bias", bias)
-        if not bias:
+        if self.in_channels is not None:
+            check_groups(self.groups, "in_channels", self.in_channels)
+        self._has_bias = flag("bias", bias)
+        if not self._has_bias:
             self.bias = None
         self.padding_mode = check_padding_mode(padding_mode)
-        self.device = _device.name(device)
-        resolved = resolve_dtype(dtype)
-        check_float_dtype("dtype", resolved)
-        return resolved
+        self._create_arrays(device, dtype)
 
-    def parameter_shapes(self) -> dict[str, tuple[int | None, ...]]:
+    def parameter_shapes(self) -> Shapes:
         """The shape of each parameter, None where it depends on the input."""
         channels = self.in_channels
         per_group = None if channels is None else channels // self.groups
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "weight": (self.out_channels, per_group, *self.kernel_size)
-        }
+        shapes: Shapes = {"weight": (self.out_channels, per_group, *self.kernel_size)}
         if self._has_bias:
             shapes["bias"] = (self.out_channels,)
         return shapes
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "bias":
-            self.__dict__["_has_bias"] = value is not None
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name == "bias":
-            self.bias = None  # a layer without one, as PyTorch has it
-        else:
-            super().__delattr__(name)
-
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew; a layer still lazy draws at its first call."""
-        if self.in_channels is None:
-            return
+        """Draw weight and bias anew."""
         self._allocate()  # new arrays: nobody else's are overwritten
-        with _device.running_on(self.device):
+        with self._on_device():
             init.kaiming_uniform_(self.weight, a=math.sqrt(5))
             if self.bias is not None:
                 fan_in = math.prod(self.weight.shape[1:])
                 init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
-    def _allocate(self) -> None:
-        """Give every parameter its shape; MLX computes no zero that is overwritten."""
-        for name, shape in self.parameter_shapes().items():
-            sizes = tuple(length or 0 for length in shape)
-            check_allocatable(
-                "`in_channels`, `out_channels` and `kernel_size`", sizes, 4
-            )
-            self[name] = mx.zeros(sizes, self[name].dtype)
+    def infer(self, input: Tensor) -> dict[str, int]:
+        """The channels of a first input, once all else about it is right."""
+        channels = channels_of(input)
+        conv3d_geometry(
+            input,
+            (self.out_channels, channels // self.groups, *self.kernel_size),
+            self["weight"].dtype,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding_mode=self.padding_mode,
+        )
+        return {"in_channels": channels}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x`, (N, C, D, H, W) or (C, D, H, W)."""
-        with _device.running_on(self.device):
+    def sizes_from(self, values: Mapping[str, Tensor]) -> dict[str, int] | None:
+        """The input channels, if the weight is among these arrays."""
+        if "weight" not in values:
+            return None
+        return {"in_channels": values["weight"].shape[1] * self.groups}
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve `input`, (N, C, D, H, W) or (C, D, H, W)."""
+        with self._on_device():
             return F.conv3d(
-                x,
+                input,
                 self.weight,
                 self.bias,
                 self.stride,
@@ -199,7 +165,7 @@ class Conv3d(Module):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
-        if not self._has_bias:
+        if "bias" not in self:
             text += ", bias=False"
         if self.padding_mode != "zeros":
             text += f", padding_mode={self.padding_mode}"
@@ -263,48 +229,16 @@ class LazyConv3d(LazyModule, Conv3d):
         device: DeviceLike = None,
         dtype: DTypeLike = None,
     ):
-        Module.__init__(self)
-        self.in_channels = None
-        resolved = self._configure(
-            *(out_channels, kernel_size, stride, padding, dilation, groups, bias),
-            *(padding_mode, device, dtype),
+        super().__init__(
+            0,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            padding_mode=padding_mode,
+            device=device,
+            dtype=dtype,
         )
-        self._defer(resolved)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x`; the first time, create the weights for its channels."""
-        if not self.has_uninitialized_params():
-            if self._in_trace:
-                self._check_left_trace()
-            return super().forward(x)
-        with Transaction(first_call=True):
-            self._materialize_for(x)
-            return super().forward(x)
-
-    def _materialize_for(self, x: Tensor) -> None:
-        """Refuse what the convolution would refuse; then create the weights."""
-        channels = channels_of(x)
-        conv3d_geometry(
-            x,
-            (self.out_channels, channels // self.groups, *self.kernel_size),
-            self["weight"].dtype,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            padding_mode=self.padding_mode,
-        )
-        self._create({"in_channels": channels}, {})
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if value is None and name in uninitialized_names(self):
-            if name == "weight":
-                raise ValueError(f"`weight` of {self!r} cannot be None.")
-            self._no_grad.uninitialized -= {name}
-        super().__setattr__(name, value)
-
-    def sizes_from(self, values: dict[str, Tensor]) -> dict[str, int] | None:
-        """The input channels, if the weight is among these parameters."""
-        if "weight" not in values:
-            return None
-        return {"in_channels": values["weight"].shape[1] * self.groups}

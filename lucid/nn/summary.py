@@ -10,8 +10,8 @@ import itertools
 import math
 from typing import Any
 
-from lucid.nn._first_call import dry_run, keep_unchanged
-from lucid.nn._lazy import call_with_shapes, check_module
+from lucid.nn._first_call import try_out
+from lucid.nn._materialize import call_with_shapes, check_module
 from lucid.nn._members import buffer_names, named_arrays, named_entries, named_tree
 import mlx.core as mx
 import mlx.nn
@@ -129,17 +129,15 @@ def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     check_module(model)
     layers: list[LayerSummary] = []
     counts = (0, 0)
-    with contextlib.suppress(_Forget), dry_run():
-        keep_unchanged(model)
+
+    def run() -> None:
+        nonlocal counts
         with _observed(model, layers.append):
             call_with_shapes(model, inputs, kwargs)
         counts = _count(model)
-        raise _Forget  # a dry run that fails leaves nothing behind
+
+    try_out(model, run)
     return Summary(tuple(layers), *counts)
-
-
-class _Forget(Exception):  # noqa: N818 - no error: it ends a dry run
-    pass
 
 
 def _count(model: mlx.nn.Module) -> tuple[int, int]:

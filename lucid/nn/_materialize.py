@@ -1,0 +1,148 @@
+"""Models with lazy layers: creating their parameters, and training from step one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+from typing import Any, TypeVar
+import warnings
+
+from lucid._types import FLOAT_DTYPES
+from lucid.nn import _first_call
+from lucid.nn._members import named_arrays, named_tree
+from lucid.nn._uninitialized import (
+    UninitializedParameterError,
+    uninitialized_layers,
+    uninitialized_names,
+)
+import mlx.core as mx
+import mlx.nn
+from mlx.utils import tree_flatten
+
+ModuleT = TypeVar("ModuleT", bound=mlx.nn.Module)
+
+
+def has_uninitialized_params(model: mlx.nn.Module) -> bool:
+    """Whether a lazy layer somewhere in the model has yet to create its parameters."""
+    return any(uninitialized_names(module) for _, module in named_tree(model))
+
+
+def materialize(model: ModuleT, *inputs: Any, **kwargs: Any) -> ModuleT:
+    """Create the parameters of every lazy layer that a call would reach.
+
+    The model is called without evaluating anything. Buffers and the training mode stay
+    as they are, and the random state advances by the weights' draws alone. If the call
+    fails, every layer stays lazy.
+
+    Args:
+        model: a module of Lucid's or MLX's.
+        inputs: the call's arguments: arrays, or shapes standing for arrays of the
+            model's dtype.
+        kwargs: likewise, by keyword.
+
+    Returns:
+        The model.
+
+    Example:
+        >>> import lucid.nn as nn
+        >>> conv = nn.materialize(nn.LazyConv3d(8, 3), (1, 4, 16, 16, 16))
+        >>> conv.weight.shape
+        (8, 4, 3, 3, 3)
+    """
+    check_module(model)
+    _first_call.create(model, lambda: call_with_shapes(model, inputs, kwargs))
+    return model
+
+
+def check_module(model: Any) -> None:
+    """Refuse what is no module, by name."""
+    if not isinstance(model, mlx.nn.Module):
+        raise TypeError(f"`model` must be a module, got {type(model).__name__}.")
+
+
+def call_with_shapes(
+    model: mlx.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call a model, shapes standing for zeros of its dtype."""
+    return model(
+        *(_as_input(model, value) for value in inputs),
+        **{name: _as_input(model, value) for name, value in kwargs.items()},
+    )
+
+
+def _as_input(model: mlx.nn.Module, value: Any) -> Any:
+    is_shape = isinstance(value, tuple | list) and all(type(n) is int for n in value)
+    if not is_shape or not value:
+        return value
+    if min(value) < 0:
+        raise ValueError(f"an input's shape (={tuple(value)}) must not be negative.")
+    dtypes = (array.dtype for _, _, _, array in named_arrays(model))
+    dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
+    return mx.zeros(tuple(value), dtype)
+
+
+def value_and_grad(
+    model: mlx.nn.Module, fn: Callable[..., Any]
+) -> Callable[..., tuple[Any, Any]]:
+    """`mlx.nn.value_and_grad` that takes models with lazy layers.
+
+    Where the model has layers without weights, `fn` first runs once without evaluating
+    anything, as `materialize` does, so that the first step has every gradient and
+    moves buffers and the random state once. (What `fn` changes outside Lucid's modules,
+    it changes twice then.)
+
+    A layer that `fn` does not reach is not trained, and a warning names it, once. It
+    joins at the first step that reaches it.
+
+    Args:
+        model: the model whose trainable parameters to differentiate with respect to.
+        fn: a function of any arguments that returns a scalar, or a tuple that starts
+            with one.
+
+    Returns:
+        A function of the same arguments that returns `fn`'s value and MLX's nested dict
+        of gradients.
+
+    Raises:
+        UninitializedParameterError: when called, if `fn` reaches no parameter at all.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> conv = nn.LazyConv3d(8, 3)
+        >>> step = nn.value_and_grad(conv, lambda x: conv(x).square().mean())
+        >>> loss, grads = step(lucid.ones(1, 4, 8, 8, 8))
+        >>> grads["weight"].shape
+        (8, 4, 3, 3, 3)
+    """
+    check_module(model)
+    differentiate = mlx.nn.value_and_grad(model, fn)
+    warned: set[str] = set()
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if not _first_call.has_waiting(model):
+            return differentiate(*args, **kwargs)
+        with _first_call.LOCK:
+            _first_call.create(model, functools.partial(fn, *args, **kwargs))
+            _warn_of_unreached(model, warned)
+            return _first_call.past_trial("gradient", differentiate, *args, **kwargs)
+
+    return wrapped
+
+
+def _warn_of_unreached(model: mlx.nn.Module, warned: set[str]) -> None:
+    """Name the layers that a step does not train, each once."""
+    layers = uninitialized_layers(model, trained_only=True)
+    trained = _first_call.past_trial("gradient", model.trainable_parameters)
+    if layers and not tree_flatten(trained):
+        raise UninitializedParameterError("training", layers)
+    new = [name for name in layers if name not in warned]
+    warned.update(new)
+    if new:
+        warnings.warn(
+            f"{', '.join(new)}: not reached by this step, hence not created yet and "
+            "not trained. The first step that reaches a layer creates and trains it: "
+            "optimizers of lucid.optim take it then, those of mlx.optimizers need "
+            "optimizer.init(model.trainable_parameters()) before its first update.",
+            stacklevel=3,
+        )
