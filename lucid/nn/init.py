@@ -7,15 +7,44 @@ so that a half-precision layer starts from the rounded weights of a float32 one.
 from __future__ import annotations
 
 import math
+import warnings
 
-from lucid._types import Tensor, check_floating, finite, one_of, real, scalar
+from lucid._types import Tensor, finite, one_of, real, scalar
+from lucid.nn._init_filling import check_drawn, check_tensor, fill, not_negative
+from lucid.nn._init_structured import dirac_, eye_, orthogonal_, sparse_
 import mlx.core as mx
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 _GAINS = {
     "linear": 1.0,
     "conv1d": 1.0,
     "conv2d": 1.0,
     "conv3d": 1.0,
+    "conv_transpose1d": 1.0,
+    "conv_transpose2d": 1.0,
+    "conv_transpose3d": 1.0,
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": math.sqrt(2),
@@ -50,24 +79,24 @@ def _leaky_gain(name: str, slope: float) -> float:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Draw from U(a, b)."""
-    _check_drawn(tensor)
+    check_drawn(tensor)
     low, high = finite("a", a), finite("b", b)
     if not low <= high <= low + mx.finfo(mx.float32).max:
         raise ValueError(f"`a` (={low}) must be at most `b` (={high}), in float32.")
-    return _assign(tensor, mx.random.uniform(low, high, tensor.shape))
+    return fill(tensor, mx.random.uniform(low, high, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draw from N(mean, std^2)."""
-    _check_drawn(tensor)
-    loc, scale = finite("mean", mean), _not_negative("std", std)
-    return _assign(tensor, mx.random.normal(tensor.shape, loc=loc, scale=scale))
+    check_drawn(tensor)
+    loc, scale = finite("mean", mean), not_negative("std", std)
+    return fill(tensor, mx.random.normal(tensor.shape, loc=loc, scale=scale))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
-    _check(tensor)
-    return _assign(tensor, mx.full(tensor.shape, scalar("val", val, tensor.dtype)))
+    check_tensor(tensor)
+    return fill(tensor, mx.full(tensor.shape, scalar("val", val, tensor.dtype)))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
@@ -86,7 +115,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Source: Glorot & Bengio, 2010.
     """
     fan_in, fan_out = _fans(tensor)
-    bound = _not_negative("gain", gain) * math.sqrt(6 / (fan_in + fan_out))
+    bound = not_negative("gain", gain) * math.sqrt(6 / (fan_in + fan_out))
     return uniform_(tensor, -bound, bound)
 
 
@@ -96,7 +125,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Source: Glorot & Bengio, 2010.
     """
     fan_in, fan_out = _fans(tensor)
-    scale = _not_negative("gain", gain) * math.sqrt(2 / (fan_in + fan_out))
+    scale = not_negative("gain", gain) * math.sqrt(2 / (fan_in + fan_out))
     return normal_(tensor, 0, scale)
 
 
@@ -134,6 +163,32 @@ def kaiming_normal_(
     return normal_(tensor, 0, _kaiming_std(tensor, a, mode, nonlinearity))
 
 
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> Tensor:
+    """Draw from N(mean, std^2), what lies outside [a, b] left out.
+
+    The inverse of the distribution function is taken in float32: far out in a tail
+    (5 std) few different numbers are left, of which a warning speaks beyond 2 std.
+    """
+    check_drawn(tensor)
+    loc, scale = finite("mean", mean), not_negative("std", std)
+    low, high = finite("a", a), finite("b", b)
+    if not low <= high:
+        raise ValueError(f"`a` (={low}) must be at most `b` (={high}).")
+    if scale == 0:
+        raise ValueError("`std` (=0) must be positive.")
+    if loc < low - 2 * scale or loc > high + 2 * scale:
+        warnings.warn(
+            f"`mean` (={loc}) is more than 2 std outside [a, b] = [{low}, {high}]: "
+            "the numbers may not be distributed well.",
+            stacklevel=2,
+        )
+    bounds = (mx.array((bound - loc) / scale) for bound in (low, high))
+    drawn = mx.random.truncated_normal(*bounds, shape=tensor.shape)
+    return fill(tensor, mx.clip(loc + scale * drawn, low, high))
+
+
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     one_of("mode", mode, ("fan_in", "fan_out"))
     fan_in, fan_out = _fans(tensor)
@@ -145,35 +200,10 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight laid out (O, I / groups, *kernel)."""
-    _check_drawn(tensor)
+    check_drawn(tensor)
     if tensor.ndim < 2:
         raise ValueError(f"`tensor` must have 2 axes or more, got {tensor.shape}.")
     if tensor.size == 0:
         raise ValueError(f"`tensor` has an empty axis: shape {tensor.shape}.")
     taps = math.prod(tensor.shape[2:])
     return tensor.shape[1] * taps, tensor.shape[0] * taps
-
-
-def _check(tensor: Tensor) -> None:
-    if not isinstance(tensor, mx.array):
-        raise TypeError(
-            f"`tensor` must be a lucid.Tensor, got {type(tensor).__name__}; a lazy "
-            "layer has none before its first call or lucid.nn.materialize."
-        )
-
-
-def _check_drawn(tensor: Tensor) -> None:
-    _check(tensor)
-    check_floating("tensor", tensor)
-
-
-def _not_negative(name: str, value: float) -> float:
-    number = finite(name, value)
-    if number < 0:
-        raise ValueError(f"`{name}` (={number}) must not be negative.")
-    return number
-
-
-def _assign(tensor: Tensor, values: Tensor) -> Tensor:
-    tensor[...] = values.astype(tensor.dtype)
-    return tensor

@@ -273,3 +273,48 @@ def test_a_gain_is_of_a_known_name_and_a_real_slope():
         with pytest.raises(TypeError, match="`param`"):
             init.calculate_gain("leaky_relu", slope)
     assert init.calculate_gain("leaky_relu", 1e300) == 0
+
+
+def test_truncated_normals_lie_between_their_bounds():
+    values = drawn("trunc_normal_", 1.0, 2.0, -1.0, 3.5)
+    assert values.min() >= -1
+    assert values.max() <= 3.5
+    # Of N(0, 1) between -1 and 1.25: the formulas of mean and variance.
+    low, high = -1.0, 1.25
+
+    def density(z):
+        return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    def below(z):
+        return (1 + math.erf(z / math.sqrt(2))) / 2
+
+    mass = below(high) - below(low)
+    mean = (density(low) - density(high)) / mass
+    spread = 1 + (low * density(low) - high * density(high)) / mass - mean**2
+    z = (values - 1) / 2
+    assert abs(z.mean() - mean) < 0.01
+    assert abs(z.var() - spread) < 0.01
+
+
+def test_truncation_far_out_is_warned_of():
+    with pytest.warns(UserWarning, match="`mean`"):
+        values = drawn("trunc_normal_", 0.0, 1.0, 3.0, 4.0)
+    assert values.min() >= 3
+    assert values.max() <= 4
+    for arguments, name in (((0, 1, 2, 1), "`a`"), ((0, 0), "`std`")):
+        with pytest.raises(ValueError, match=name):
+            init.trunc_normal_(lucid.zeros(2), *arguments)
+
+
+def test_half_precision_is_rounded_float32():
+    for name in ("trunc_normal_", "orthogonal_"):
+        lucid.manual_seed(3)
+        full = getattr(init, name)(lucid.zeros(8, 8))
+        lucid.manual_seed(3)
+        half = getattr(init, name)(lucid.zeros(8, 8, dtype="float16"))
+        assert mx.array_equal(half, full.astype(mx.float16))
+
+
+def test_gains_of_transposed_convolutions():
+    for axes in (1, 2, 3):
+        assert init.calculate_gain(f"conv_transpose{axes}d") == 1
