@@ -35,3 +35,23 @@ def with_derivatives(
                 return jvp(arguments, tangents)
 
     return custom
+
+
+def with_vjp_of_outputs(
+    function: Callable[..., tuple[mx.array, ...]],
+    vjp: Callable[[Any, Any, Any], Any],
+) -> Callable[..., tuple[mx.array, ...]]:
+    """`function`, of several outputs, with `vjp(arguments, cotangents, outputs)`.
+
+    What the gradient takes from the outputs is not computed twice. Second gradients
+    reach it as cotangents of these outputs: `vjp` has to heed every one of them.
+    """
+    stream = mx.default_stream(mx.default_device())
+    custom: Any = mx.custom_function(function)
+
+    @custom.vjp
+    def on_stream(arguments: Any, cotangents: Any, outputs: Any) -> Any:
+        with mx.stream(stream):
+            return vjp(arguments, cotangents, outputs)
+
+    return custom

@@ -25,7 +25,7 @@ CLASSES = sorted({row.name for row in ROWS})
 # Arguments that PyTorch deprecated long ago.
 DEPRECATED = ("size_average", "reduce")
 # Arguments of functions: in place, in another dtype, or for warnings' sake.
-OF_PYTORCH_ALONE = ("inplace", "dtype", "_stacklevel")
+OF_PYTORCH_ALONE = ("inplace", "dtype", "out", "_stacklevel")
 GUESSES_AN_AXIS = ("Softmax", "softmax", "LogSoftmax", "log_softmax")
 
 of_every_row = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -200,15 +200,19 @@ def test_constructors_take_pytorchs_arguments(name):
 @pytest.mark.parametrize("name", F.__all__)
 def test_functions_begin_with_pytorchs_arguments(name):
     """Ours may have more of them at the end."""
-    function = getattr(torch.nn.functional, name, None)
+    theirs = torch.nn.functional
+    function = getattr(theirs, f"{name}_with_indices", getattr(theirs, name, None))
     if function is None or name in GUESSES_AN_AXIS:
         pytest.skip("PyTorch has none, or guesses an axis where Lucid asks for it")
     try:
         want = signature(function)
     except ValueError:
         pytest.skip("a builtin, which tells no signature")
-    want = [entry for entry in want if entry[0] not in OF_PYTORCH_ALONE]
-    assert signature(getattr(F, name))[: len(want)] == want
+    ours, want = (
+        [entry for entry in entries if entry[0] not in OF_PYTORCH_ALONE]
+        for entries in (signature(getattr(F, name)), want)
+    )
+    assert ours[: len(want)] == want
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)

@@ -22,6 +22,19 @@ from lucid.nn.functional.cross_entropy import (
     cross_entropy,
     nll_loss,
 )
+from lucid.nn.functional.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout3d,
+)
+from lucid.nn.functional.embedding import (
+    embedding,
+    one_hot,
+)
+from lucid.nn.functional.linear import (
+    linear,
+    normalize,
+)
 from lucid.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -30,29 +43,56 @@ from lucid.nn.functional.loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from lucid.nn.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+)
 from lucid.nn.functional.padding import pad
+from lucid.nn.functional.pooling import (
+    adaptive_avg_pool3d,
+    adaptive_max_pool3d,
+    avg_pool3d,
+    max_pool3d,
+)
 from lucid.nn.functional.sampling import affine_grid, grid_sample
 from lucid.nn.functional.upsampling import interpolate
 
 __all__ = [
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool3d",
     "affine_grid",
+    "alpha_dropout",
+    "avg_pool3d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
     "conv3d",
     "cross_entropy",
+    "dropout",
+    "dropout3d",
     "elu",
+    "embedding",
     "gelu",
     "grid_sample",
+    "group_norm",
     "hardswish",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
+    "linear",
     "log_softmax",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
+    "one_hot",
     "pad",
     "prelu",
     "relu",

@@ -135,7 +135,7 @@ def check_scale_factor(scale_factor: Any) -> Scales:
     factors = scale_factor
     if not isinstance(factors, tuple | list):
         factors = (factors,) * 3
-    factors = [finite("scale_factor", factor) for factor in factors]
+    factors = [float(finite("scale_factor", factor)) for factor in factors]
     if len(factors) != 3 or min(factors) <= 0:
         raise ValueError(
             f"`scale_factor` (={shown(scale_factor)}) must be a positive number, "
