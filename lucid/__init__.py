@@ -28,7 +28,7 @@ from lucid.creation import (
 )
 from lucid.files import CheckpointError, load, save
 from lucid.joining import cat, stack
-from lucid.nn.summary import summary
+from lucid.nn.summary import Summary, summary
 from mlx.core import (
     bfloat16,
     bool_,
@@ -53,6 +53,7 @@ __all__ = [
     "DTypeLike",
     "DeviceLike",
     "Size3d",
+    "Summary",
     "Tensor",
     "arange",
     "bfloat16",
@@ -96,3 +97,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

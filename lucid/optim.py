@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _InitsLater(Optimizer):
     """Gives state to what exists, and has MLX call again for the rest."""
 

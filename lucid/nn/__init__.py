@@ -1,5 +1,7 @@
 """Layers, containers and what trains them: `import lucid.nn as nn`."""
 
+from typing import TYPE_CHECKING
+
 from lucid.nn import functional, init
 from lucid.nn._lazy import LazyModule
 from lucid.nn._materialize import (
@@ -7,6 +9,7 @@ from lucid.nn._materialize import (
     materialize,
     value_and_grad,
 )
+from lucid.nn._missing import missing_layer
 from lucid.nn._module import Buffer, Module, Parameter
 from lucid.nn._state_dict import IncompatibleKeys
 from lucid.nn._state_dict_error import StateDictError
@@ -48,6 +51,7 @@ from lucid.nn.padding import (
     ReplicationPad3d,
     ZeroPad3d,
 )
+from lucid.nn.parameter import ParameterDict, ParameterList
 from lucid.nn.upsampling import Upsample
 
 __all__ = [
@@ -80,6 +84,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "ReflectionPad3d",
     "ReplicationPad3d",
@@ -100,3 +106,13 @@ __all__ = [
     "materialize",
     "value_and_grad",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # to a type checker, every name would be there
+
+    def __getattr__(name):
+        raise AttributeError(missing_layer(name, __all__))

@@ -38,6 +38,15 @@ class Tie:
         owner.__dict__.setdefault("_ties", {})[member.path] = self
         self._owners[id(owner), member.path] = weakref.ref(owner)
 
+    def forget_moved(self) -> None:
+        """Let go of what stands alone in a list or dict now: that may have changed."""
+        known = None if self._array is None else self._array()
+        places = list(self._places())
+        if any(array is known for _, _, array in places):
+            for owner, path, array in places:
+                if array is not known and "." in path:
+                    untie(owner, path)
+
     def settle(self) -> None:
         """Give the array that came last to every place."""
         places = list(self._places())
@@ -85,6 +94,7 @@ def settle_ties(model: mlx.nn.Module) -> list[Group]:
     groups = _by_array(model)
     ties = _ties_among(groups)
     for tie in ties:
+        tie.forget_moved()
         tie.settle()
     return _by_array(model) if ties else groups
 
@@ -94,6 +104,7 @@ def kept_ties(model: mlx.nn.Module) -> Iterator[None]:
     """Around a change of a model's arrays: what is tied before is so afterwards."""
     ties = _ties_among(_by_array(model))
     for tie in ties:
+        tie.forget_moved()
         tie.settle()
     yield
     for tie in ties:

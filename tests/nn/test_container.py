@@ -89,7 +89,7 @@ def test_numbers_name_layers_where_they_are_listed():
 
 def test_what_cannot_be_called_is_no_layer():
     for make in (nn.Sequential, lambda layer: nn.ModuleList([layer])):
-        with pytest.raises(TypeError, match="module or a function"):
+        with pytest.raises(TypeError, match="modules or functions"):
             make(3)
     with pytest.raises(TypeError, match="`a`"):
         nn.ModuleDict({"a": 3})  # type: ignore[dict-item]

@@ -296,3 +296,19 @@ def test_an_update_of_weight_decay_happens_once():
     optimizer.update(model, zeros)
     got = np.array(model.encoder[0].weight)
     np.testing.assert_allclose(got, weight * (1 - 0.1 * 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [list, nn.ParameterList])
+def test_arrays_that_move_in_a_list_change_no_other(kind):
+    model = nn.Module()
+    weight = mx.ones(2)
+    model.weight = weight
+    model.weights = kind([mx.zeros(2), weight, mx.full((2,), 2.0)])
+    model.weights = kind(model.weights)
+    assert len(model.named_parameters()) == 3
+    del model.weights[0]
+    assert len(model.named_parameters()) == 2
+    assert model.weight.tolist() == [1.0, 1.0]
+    assert model.weights[1].tolist() == [2.0, 2.0]
+    model.half()
+    assert model.weights[0] is model.weight

@@ -1,0 +1,31 @@
+"""What to say of a layer that there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import difflib
+
+import mlx.nn
+
+
+def missing_layer(name: str, names: Iterable[str]) -> str:
+    """The message for an attribute that `lucid.nn` lacks: what comes near it.
+
+    Args:
+        name: of the attribute.
+        names: what `lucid.nn` has.
+    """
+    message = f"module 'lucid.nn' has no attribute {name!r}."
+    if name.startswith("_"):
+        return message
+    by_case = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.7)
+    if near:
+        message += f" Did you mean {by_case[near[0]]!r}?"
+    theirs = getattr(mlx.nn, name, None)
+    if isinstance(theirs, type) and issubclass(theirs, mlx.nn.Module):
+        message += f" mlx.nn.{name} works inside Lucid's modules"
+        is_activation = theirs.__module__.endswith("activations")
+        elementwise = (is_activation and name != "GLU") or name == "Dropout"
+        message += "." if elementwise else "; its channels are the last axis."
+    return message

@@ -1,0 +1,47 @@
+"""A layer that there is not: the error says what comes near it."""
+
+from __future__ import annotations
+
+import lucid
+from lucid import nn
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "hints"),
+    [
+        ("Conv3D", ["'Conv3d'"]),
+        ("conv3d", ["'Conv3d'"]),
+        ("Conv2d", ["'Conv3d'", "mlx.nn.Conv2d", "last axis"]),
+        ("SyncBatchNorm", []),
+        ("MultiHeadAttention", ["mlx.nn.MultiHeadAttention", "last axis"]),
+        ("GLU", ["last axis"]),
+        ("LSTM", ["mlx.nn.LSTM"]),
+        ("Sequental", ["'Sequential'"]),
+    ],
+)
+def test_the_nearest_and_mlxs_are_named(name, hints):
+    with pytest.raises(
+        AttributeError, match=f"'lucid.nn' has no attribute '{name}'"
+    ) as e:
+        getattr(nn, name)
+    for hint in hints:
+        assert hint in str(e.value)
+
+
+def test_an_elementwise_layer_of_mlxs_has_no_axis():
+    with pytest.raises(AttributeError, match=r"mlx\.nn\.Softsign") as caught:
+        _ = nn.Softsign
+    assert "last axis" not in str(caught.value)
+
+
+def test_nothing_is_guessed_for_private_names_and_hasattr_works():
+    with pytest.raises(AttributeError, match=r"'_conv'\.$"):
+        _ = nn._conv
+    assert not hasattr(nn, "Unknown")
+
+
+@pytest.mark.parametrize("module", [lucid, nn, nn.init, nn.functional, lucid.optim])
+def test_completion_shows_what_is_public(module):
+    shown = [name for name in dir(module) if not name.startswith("_")]
+    assert sorted(shown) == sorted(module.__all__)
