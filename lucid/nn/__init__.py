@@ -31,9 +31,19 @@ from lucid.nn.activation import (
     Softplus,
     Tanh,
 )
+from lucid.nn.compound import (
+    DiceCELoss,
+    DiceFocalLoss,
+)
 from lucid.nn.container import ModuleDict, ModuleList, Sequential
 from lucid.nn.conv import Conv3d, LazyConv3d
+from lucid.nn.deep_supervision import (
+    DeepSupervisionLoss,
+)
 from lucid.nn.flatten import Flatten, Identity
+from lucid.nn.focal import (
+    FocalLoss,
+)
 from lucid.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -52,6 +62,11 @@ from lucid.nn.padding import (
     ZeroPad3d,
 )
 from lucid.nn.parameter import ParameterDict, ParameterList
+from lucid.nn.segmentation import (
+    DiceLoss,
+    GeneralizedDiceLoss,
+    TverskyLoss,
+)
 from lucid.nn.upsampling import Upsample
 
 __all__ = [
@@ -66,7 +81,13 @@ __all__ = [
     "ConstantPad3d",
     "Conv3d",
     "CrossEntropyLoss",
+    "DeepSupervisionLoss",
+    "DiceCELoss",
+    "DiceFocalLoss",
+    "DiceLoss",
     "Flatten",
+    "FocalLoss",
+    "GeneralizedDiceLoss",
     "Hardswish",
     "HuberLoss",
     "Identity",
@@ -97,6 +118,7 @@ __all__ = [
     "Softplus",
     "StateDictError",
     "Tanh",
+    "TverskyLoss",
     "UninitializedParameterError",
     "Upsample",
     "ZeroPad3d",

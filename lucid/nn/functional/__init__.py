@@ -31,6 +31,9 @@ from lucid.nn.functional.embedding import (
     embedding,
     one_hot,
 )
+from lucid.nn.functional.focal import (
+    focal_loss,
+)
 from lucid.nn.functional.linear import (
     linear,
     normalize,
@@ -57,6 +60,11 @@ from lucid.nn.functional.pooling import (
     max_pool3d,
 )
 from lucid.nn.functional.sampling import affine_grid, grid_sample
+from lucid.nn.functional.segmentation import (
+    dice_loss,
+    generalized_dice_loss,
+    tversky_loss,
+)
 from lucid.nn.functional.upsampling import interpolate
 
 __all__ = [
@@ -71,11 +79,14 @@ __all__ = [
     "celu",
     "conv3d",
     "cross_entropy",
+    "dice_loss",
     "dropout",
     "dropout3d",
     "elu",
     "embedding",
+    "focal_loss",
     "gelu",
+    "generalized_dice_loss",
     "grid_sample",
     "group_norm",
     "hardswish",
@@ -103,6 +114,7 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "tversky_loss",
 ]
 
 

@@ -1,0 +1,289 @@
+"""Losses of segmentation, under MONAI's names.
+
+Of all: `input` is (N, C, D, H, W) with C classes on axis 1, `target` one volume for
+each class, or with `to_onehot_y` one volume (N, 1, D, H, W) of class indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lucid._types import Tensor, check_float_dtype, flag, one_of, real
+from lucid.nn import functional as F
+from lucid.nn.functional.segmentation import W_TYPES, Comparison
+from lucid.nn.loss import Loss
+from lucid.ops.softmax import Normalized
+import mlx.core as mx
+
+Activation = Callable[[Tensor], Tensor]
+Weight = Sequence[float] | float | int | Tensor
+
+
+class Comparing(Loss):
+    """A loss whose options say how scores become what a target is compared with."""
+
+    def __init__(
+        self,
+        reduction: str,
+        *,
+        include_background: bool,
+        to_onehot_y: bool,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Activation | None = None,
+        ignore_index: int | None = None,
+    ):
+        super().__init__(reduction)
+        self.include_background = flag("include_background", include_background)
+        self.to_onehot_y = flag("to_onehot_y", to_onehot_y)
+        self.sigmoid = flag("sigmoid", sigmoid)
+        self.softmax = flag("softmax", softmax)
+        self.other_act = other_act
+        self.ignore_index = ignore_index
+        Comparison(**self.comparison())
+
+    def comparison(self) -> dict[str, Any]:
+        """The options of `Comparison`."""
+        return {
+            "include_background": self.include_background,
+            "to_onehot_y": self.to_onehot_y,
+            "sigmoid": self.sigmoid,
+            "softmax": self.softmax,
+            "other_act": self.other_act,
+            "ignore_index": self.ignore_index,
+        }
+
+
+class _Overlapping(Comparing):
+    """A loss of areas: a quotient with something small added above and below."""
+
+    def __init__(
+        self,
+        reduction: str,
+        smooth_nr: float,
+        smooth_dr: float,
+        batch: bool,
+        soft_label: bool,
+        **comparison: Any,
+    ):
+        super().__init__(reduction, **comparison)
+        self.smooth_nr = float(real("smooth_nr", smooth_nr))
+        self.smooth_dr = float(real("smooth_dr", smooth_dr))
+        self.batch = flag("batch", batch)
+        self.soft_label = flag("soft_label", soft_label)
+
+    def _overlap(self) -> dict[str, Any]:
+        return {
+            "reduction": self.reduction,
+            "smooth_nr": self.smooth_nr,
+            "smooth_dr": self.smooth_dr,
+            "batch": self.batch,
+            "soft_label": self.soft_label,
+            **self.comparison(),
+        }
+
+
+class DiceLoss(_Overlapping):
+    """1 - (2 common area + smooth_nr) / (sum of areas + smooth_dr), for each class.
+
+    Args:
+        include_background: whether class 0 counts.
+        to_onehot_y: whether the target holds class indices.
+        sigmoid: whether the input goes through a sigmoid,
+        softmax: or through a softmax,
+        other_act: or through this function.
+        squared_pred: whether areas are sums of squares.
+        jaccard: whether to divide by twice the union instead (a Jaccard index).
+        reduction: 'none', 'mean' or 'sum', over volumes and classes.
+        smooth_nr: what is added above.
+        smooth_dr: what is added below.
+        batch: whether areas are summed over the batch before they are divided.
+        weight: a factor for each class that counts, or one for all; a buffer.
+        soft_label: whether targets between 0 and 1 are meant (Wang et al., 2023).
+        ignore_index: voxels with this index do not count.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> loss = nn.DiceLoss(to_onehot_y=True, softmax=True)
+        >>> scores = lucid.zeros(1, 2, 4, 4, 4)
+        >>> loss(scores, lucid.zeros(1, 1, 4, 4, 4, dtype="uint8"))
+        array(0.666667, dtype=float32)
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Activation | None = None,
+        squared_pred: bool = False,
+        jaccard: bool = False,
+        reduction: str = "mean",
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        batch: bool = False,
+        weight: Weight | None = None,
+        soft_label: bool = False,
+        ignore_index: int | None = None,
+    ):
+        super().__init__(
+            reduction,
+            smooth_nr,
+            smooth_dr,
+            batch,
+            soft_label,
+            include_background=include_background,
+            to_onehot_y=to_onehot_y,
+            sigmoid=sigmoid,
+            softmax=softmax,
+            other_act=other_act,
+            ignore_index=ignore_index,
+        )
+        self.squared_pred = flag("squared_pred", squared_pred)
+        self.jaccard = flag("jaccard", jaccard)
+        self.register_buffer("class_weight", class_weight(weight))
+
+    def forward(
+        self, input: Tensor, target: Tensor, scores: Normalized | None = None
+    ) -> Tensor:
+        return F.dice_loss(
+            input,
+            target,
+            squared_pred=self.squared_pred,
+            jaccard=self.jaccard,
+            weight=self.class_weight,
+            scores=scores,
+            **self._overlap(),
+        )
+
+
+class GeneralizedDiceLoss(_Overlapping):
+    """Dice loss of all classes at once, each weighed by how rare it is.
+
+    Sudre et al., 2017. An absent class weighs as the heaviest that is present.
+
+    Args:
+        include_background: whether class 0 counts.
+        to_onehot_y: whether the target holds class indices.
+        sigmoid: whether the input goes through a sigmoid,
+        softmax: or through a softmax,
+        other_act: or through this function.
+        w_type: a class weighs 1 / volume^2 ('square'), 1 / volume ('simple') or 1
+            ('uniform').
+        reduction: 'none', 'mean' or 'sum', over the volumes.
+        smooth_nr: what is added above.
+        smooth_dr: what is added below.
+        batch: whether areas are summed over the batch before they are divided.
+        soft_label: whether targets between 0 and 1 are meant.
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Activation | None = None,
+        w_type: str = "square",
+        reduction: str = "mean",
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        batch: bool = False,
+        soft_label: bool = False,
+    ):
+        super().__init__(
+            reduction,
+            smooth_nr,
+            smooth_dr,
+            batch,
+            soft_label,
+            include_background=include_background,
+            to_onehot_y=to_onehot_y,
+            sigmoid=sigmoid,
+            softmax=softmax,
+            other_act=other_act,
+        )
+        self.w_type = one_of("w_type", w_type, W_TYPES)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.generalized_dice_loss(
+            input, target, w_type=self.w_type, **self._overlap()
+        )
+
+
+class TverskyLoss(_Overlapping):
+    """1 - common area / (common + alpha * false positives + beta * false negatives).
+
+    Salehi et al., 2017. Both at 1/2 it is the Dice loss; more `beta` favors recall.
+
+    Args:
+        include_background: whether class 0 counts.
+        to_onehot_y: whether the target holds class indices.
+        sigmoid: whether the input goes through a sigmoid,
+        softmax: or through a softmax,
+        other_act: or through this function.
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        reduction: 'none', 'mean' or 'sum', over volumes and classes.
+        smooth_nr: what is added above.
+        smooth_dr: what is added below.
+        batch: whether areas are summed over the batch before they are divided.
+        soft_label: whether targets between 0 and 1 are meant.
+        ignore_index: voxels with this index do not count.
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Activation | None = None,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: str = "mean",
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        batch: bool = False,
+        soft_label: bool = False,
+        ignore_index: int | None = None,
+    ):
+        super().__init__(
+            reduction,
+            smooth_nr,
+            smooth_dr,
+            batch,
+            soft_label,
+            include_background=include_background,
+            to_onehot_y=to_onehot_y,
+            sigmoid=sigmoid,
+            softmax=softmax,
+            other_act=other_act,
+            ignore_index=ignore_index,
+        )
+        self.alpha = real("alpha", alpha)
+        self.beta = real("beta", beta)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.tversky_loss(
+            input, target, alpha=self.alpha, beta=self.beta, **self._overlap()
+        )
+
+
+def class_weight(weight: Weight | None) -> Tensor | None:
+    """Weights of classes as an array, refused where negative."""
+    if weight is None:
+        return None
+    if not isinstance(weight, mx.array):
+        values = list(weight) if isinstance(weight, Sequence) else weight
+        weight = mx.array(values, mx.float32)
+    check_float_dtype("weight", weight.dtype)
+    if weight.ndim > 1 or (weight < 0).any():
+        raise ValueError(
+            "`weight` must be a number, or one for each class, and not negative."
+        )
+    return weight
