@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.layers import REFUSED, ROWS, Row, drawn_state, outputs
+from tests.layers import REFUSED, ROWS
 from tests.oracle.tolerances import FLOAT32, distance
+from tests.rows import Row, drawn_state, outputs
 
 torch.set_num_threads(2)
 

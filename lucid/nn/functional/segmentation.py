@@ -94,7 +94,7 @@ class Comparison:
         ):
             if asked:
                 message = f"single channel prediction, `{name}` ignored."
-                warnings.warn(message, stacklevel=6)  # where the layer is called
+                warnings.warn(message, stacklevel=7)  # where a layer is called
 
     def _activated(self, x: mx.array, scores: Normalized | None) -> mx.array:
         if self.sigmoid:
