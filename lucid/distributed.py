@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 import zlib
 
-from lucid.nn._first_call import Drawn, adopt, draw
+from lucid.nn._first_call import create
 from lucid.nn._materialize import ModuleT, call_with_shapes, check_module
 from lucid.nn._members import named_arrays
 from lucid.nn._state_dict import assign
@@ -53,29 +53,24 @@ def materialize(
     check_module(model)
     ranks = mx.distributed.init() if group is None else group
 
-    def agreed() -> Drawn:
-        drawn: Drawn = []
+    def run() -> None:
         failure: BaseException | None = None
         try:
-            drawn = draw(model, lambda: call_with_shapes(model, inputs, kwargs))
+            call_with_shapes(model, inputs, kwargs)
         except BaseException as error:  # noqa: BLE001 - raised again, once all know
             failure = error
-        _check_agreement(model, drawn, failure, ranks)
-        return drawn
+        _check_agreement(model, failure, ranks)
 
-    adopt(agreed)
+    create(run, model)
     _share_from_rank_0(model, ranks)
     return model
 
 
 def _check_agreement(
-    model: mlx.nn.Module,
-    drawn: Drawn,
-    failure: BaseException | None,
-    group: mx.distributed.Group,
+    model: mlx.nn.Module, failure: BaseException | None, group: mx.distributed.Group
 ) -> None:
     """Raise on every rank alike: one that failed alone would leave others waiting."""
-    digest = 0 if failure else _digest(model, drawn)
+    digest = 0 if failure else _digest(model)
     outcomes = _gather(group, [failure is not None, digest])
     if failure is not None:
         raise failure
@@ -97,11 +92,9 @@ def _gather(group: mx.distributed.Group, values: list[int]) -> list[list[int]]:
     return rows.tolist()  # type: ignore[return-value]
 
 
-def _digest(model: mlx.nn.Module, drawn: Drawn) -> int:
-    """A number that two models of one structure share, and their new layers too."""
-    modules = (model, *(twin for _, twin in drawn))
-    arrays = (entry for module in modules for entry in named_arrays(module))
-    entries = [(name, array.shape, str(array.dtype)) for name, _, _, array in arrays]
+def _digest(model: mlx.nn.Module) -> int:
+    """A number that two models of one structure share."""
+    entries = [(name, a.shape, str(a.dtype)) for name, _, _, a in named_arrays(model)]
     return zlib.crc32(repr(entries).encode()) & 0x7FFFFFFF
 
 

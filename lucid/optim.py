@@ -1,8 +1,8 @@
 """MLX's optimizers and schedules, at ease with lazy layers.
 
-Each optimizer is MLX's, with one difference: `init(model.parameters())` before the
-first call skips the weights that lazy layers have yet to create, and the first update
-gives them their state. MLX's own would fail there.
+Each optimizer is MLX's, with one difference: a parameter that did not exist when
+`init(model.parameters())` was called, or at an earlier update, gets its state at the
+first update that has a gradient of it. MLX's own would fail there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from lucid._types import finite, flag, integer, shown
 import mlx.core as mx
 import mlx.optimizers as _mlx
 from mlx.optimizers import (
-    MultiOptimizer,
     Optimizer,
     clip_grad_norm,
     cosine_decay,
@@ -23,6 +22,7 @@ from mlx.optimizers import (
     linear_schedule,
     step_decay,
 )
+from mlx.utils import tree_flatten, tree_map_with_path
 
 __all__ = [
     "SGD",
@@ -50,8 +50,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class _InitsLater(Optimizer):
-    """Gives state to what exists, and has MLX call again for the rest."""
+class _Joinable(Optimizer):
+    """An optimizer that parameters may join later."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         signature = inspect.signature(super().__init__)
@@ -60,9 +60,31 @@ class _InitsLater(Optimizer):
         super().__init__(*args, **kwargs)
 
     def init(self, parameters: dict[str, Any]) -> None:
-        existing, whole = _without_empty(parameters)
-        super().init(existing)
-        self._initialized = whole
+        super().init(_existing(parameters, self.state))
+
+    def apply_gradients(
+        self, gradients: dict[str, Any], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        if not _covers(self.state, gradients):
+            self.init(gradients)
+        return super().apply_gradients(gradients, parameters)
+
+
+class MultiOptimizer(_mlx.MultiOptimizer):
+    __doc__ = _mlx.MultiOptimizer.__doc__
+
+    def init(self, parameters: dict[str, Any]) -> None:
+        super().init(_existing(parameters, {}))
+
+    def apply_gradients(
+        self, gradients: dict[str, Any], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        updated: dict[str, mx.array] = {}
+        parts = self._split_dictionary(gradients)
+        for optimizer, part in zip(self.optimizers, parts, strict=True):
+            updated |= dict(tree_flatten(optimizer.apply_gradients(part, parameters)))
+        # MLX would merge the parts, which fails where their lists differ in length.
+        return tree_map_with_path(lambda name, _: updated[name], gradients)
 
 
 def _check_option(name: str, value: Any, default: Any) -> None:
@@ -85,65 +107,73 @@ def _check_option(name: str, value: Any, default: Any) -> None:
         finite(name, value)
 
 
-def _without_empty(tree: Any) -> tuple[Any, bool]:
-    """A tree without its empty arrays, and whether there were none."""
+def _existing(tree: Any, state: Any) -> Any:
+    """A tree without its empty arrays; lists as long as the state's, as MLX needs."""
     if isinstance(tree, dict):
-        parts = {key: _without_empty(value) for key, value in tree.items()}
-        kept = {k: part for k, (part, _) in parts.items() if part is not None}
-        return kept, all(whole for _, whole in parts.values())
+        parts = ((k, _existing(v, state.get(k, {}))) for k, v in tree.items())
+        return {key: part for key, part in parts if part is not None}
     if isinstance(tree, list | tuple):
-        parts = [_without_empty(value) for value in tree]
-        return type(tree)(part for part, _ in parts), all(whole for _, whole in parts)
-    if isinstance(tree, mx.array) and tree.size == 0:
-        return None, False
-    return tree, True
+        states = [*state, *[{}] * (len(tree) - len(state))]
+        padded = [*tree, *[{}] * (len(state) - len(tree))]
+        parts = map(_existing, padded, states)
+        return type(tree)({} if part is None else part for part in parts)
+    return None if isinstance(tree, mx.array) and tree.size == 0 else tree
 
 
-class SGD(_InitsLater, _mlx.SGD):
+def _covers(state: Any, tree: Any) -> bool:
+    """Whether every array of a tree has its state."""
+    if isinstance(tree, dict):
+        return all(k in state and _covers(state[k], v) for k, v in tree.items())
+    if isinstance(tree, list | tuple):
+        return len(tree) <= len(state) and all(map(_covers, state, tree))
+    return True
+
+
+class SGD(_Joinable, _mlx.SGD):
     __doc__ = _mlx.SGD.__doc__
     __signature__ = inspect.signature(_mlx.SGD)
 
 
-class RMSprop(_InitsLater, _mlx.RMSprop):
+class RMSprop(_Joinable, _mlx.RMSprop):
     __doc__ = _mlx.RMSprop.__doc__
     __signature__ = inspect.signature(_mlx.RMSprop)
 
 
-class Adagrad(_InitsLater, _mlx.Adagrad):
+class Adagrad(_Joinable, _mlx.Adagrad):
     __doc__ = _mlx.Adagrad.__doc__
     __signature__ = inspect.signature(_mlx.Adagrad)
 
 
-class Adafactor(_InitsLater, _mlx.Adafactor):
+class Adafactor(_Joinable, _mlx.Adafactor):
     __doc__ = _mlx.Adafactor.__doc__
     __signature__ = inspect.signature(_mlx.Adafactor)
 
 
-class AdaDelta(_InitsLater, _mlx.AdaDelta):
+class AdaDelta(_Joinable, _mlx.AdaDelta):
     __doc__ = _mlx.AdaDelta.__doc__
     __signature__ = inspect.signature(_mlx.AdaDelta)
 
 
-class Adam(_InitsLater, _mlx.Adam):
+class Adam(_Joinable, _mlx.Adam):
     __doc__ = _mlx.Adam.__doc__
     __signature__ = inspect.signature(_mlx.Adam)
 
 
-class AdamW(_InitsLater, _mlx.AdamW):
+class AdamW(_Joinable, _mlx.AdamW):
     __doc__ = _mlx.AdamW.__doc__
     __signature__ = inspect.signature(_mlx.AdamW)
 
 
-class Adamax(_InitsLater, _mlx.Adamax):
+class Adamax(_Joinable, _mlx.Adamax):
     __doc__ = _mlx.Adamax.__doc__
     __signature__ = inspect.signature(_mlx.Adamax)
 
 
-class Lion(_InitsLater, _mlx.Lion):
+class Lion(_Joinable, _mlx.Lion):
     __doc__ = _mlx.Lion.__doc__
     __signature__ = inspect.signature(_mlx.Lion)
 
 
-class Muon(_InitsLater, _mlx.Muon):
+class Muon(_Joinable, _mlx.Muon):
     __doc__ = _mlx.Muon.__doc__
     __signature__ = inspect.signature(_mlx.Muon)

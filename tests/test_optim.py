@@ -1,5 +1,6 @@
 """Every optimizer trains a lazy model from its first step."""
 
+import copy
 import inspect
 
 import lucid
@@ -149,3 +150,106 @@ def test_a_learning_rate_may_be_a_schedule_or_an_array():
     for rate in (optim.step_decay(0.1, 0.9, 10), mx.array(0.1), np.float32(0.1), 1):
         assert optim.SGD(rate).learning_rate is not None
     assert optim.Adafactor(learning_rate=None, beta_1=None) is not None
+
+
+class Supervised(nn.Module):
+    """A network whose auxiliary head the first steps do not reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.main = nn.LazyConv3d(4, 3), nn.LazyConv3d(1, 1)
+        self.heads, self.deep = [nn.LazyConv3d(1, 1), nn.LazyConv3d(1, 1)], False
+
+    def forward(self, x):
+        x = mx.tanh(self.encoder(x))
+        return self.main(x) + (self.heads[1](x) if self.deep else 0)
+
+
+def steps_of(model, optimizer, count: int) -> list[float]:
+    step = nn.value_and_grad(model, lambda: (model(X) - 1).square().mean())
+    losses = []
+    for _ in range(count):
+        loss, grads = step()
+        optimizer.update(model, grads)
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore:.*not reached")
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_layer_reached_later_joins(make):
+    model, optimizer = Supervised(), make(optim)
+    steps_of(model, optimizer, 2)
+    model.deep = True
+    steps_of(model, optimizer, 1)
+    before = {
+        name: array.tolist() for name, array in model.heads[1].parameters().items()
+    }
+    steps_of(model, optimizer, 4)
+    for name, array in model.heads[1].parameters().items():
+        assert array.tolist() != before[name]
+    assert model.heads[0].weight is None
+
+
+@pytest.mark.filterwarnings("ignore:.*not reached")
+def test_a_layer_that_joins_starts_as_one_of_a_new_optimizer():
+    lucid.manual_seed(0)
+    model, optimizer = Supervised(), optim.Adam(1e-2)
+    steps_of(model, optimizer, 3)
+    model.deep = True
+    nn.materialize(model, X)
+    head = copy.deepcopy(model.heads[1])
+    _, grads = nn.value_and_grad(model, lambda: model(X).square().mean())()
+    optimizer.update(model, grads)
+    other = optim.Adam(1e-2)
+    other.state["step"] = mx.array(3, mx.uint64)
+    other.update(head, grads["heads"][1])
+    assert weights(head) == weights(model.heads[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*not reached")
+def test_mlx_optimizers_take_a_layer_that_joins_after_init():
+    model, optimizer = Supervised(), mlx.optimizers.Adam(1e-2)
+    steps_of(model, optimizer, 2)
+    model.deep = True
+    with pytest.raises(KeyError, match="weight"):
+        steps_of(model, optimizer, 1)
+    model.heads[0].freeze()
+    optimizer.init(model.trainable_parameters())
+    losses = steps_of(model, optimizer, 5)
+    assert losses[-1] < losses[0]
+
+
+def test_joining_and_freezing_at_once():
+    model = nn.Sequential(*(nn.Conv3d(2, 2, 1) for _ in range(3)))
+    model[0].freeze()
+    optimizer = optim.MultiOptimizer(
+        [optim.Adam(1e-2), optim.SGD(1e-2)], [lambda name, _: "weight" in name]
+    )
+    steps_of(model, optimizer, 1)
+    before = weights(model)
+    model[0].unfreeze()
+    model[2].freeze()
+    steps_of(model, optimizer, 1)
+    changed = {
+        name for name, values in weights(model).items() if values != before[name]
+    }
+    assert changed == {f"{i}.{name}" for i in (0, 1) for name in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("parameters", ["parameters", "none"])
+def test_muon_for_matrices_and_adam_for_the_rest_may_be_initialized_early(parameters):
+    model = net()
+    optimizer = optim.MultiOptimizer(
+        [optim.Muon(2e-2), optim.Adam(1e-2)], [lambda _, array: array.shape[0] > 1]
+    )
+    if parameters == "parameters":
+        optimizer.init(model.parameters())
+    losses = train(optimizer, model)
+    assert losses[-1] < losses[0]
+    lucid.manual_seed(2)
+    eager = nn.materialize(net(), X)
+    other = optim.MultiOptimizer(
+        [optim.Muon(2e-2), optim.Adam(1e-2)], [lambda _, array: array.shape[0] > 1]
+    )
+    assert train(other, eager) == losses

@@ -1,10 +1,10 @@
 """A first call in three steps: try, draw, adopt.
 
-*Try*: the call runs once, unevaluated, on copies of all that its modules hold. *Draw*:
-each lazy layer that it reaches is drawn, on a copy of the layer, from a random state
+*Try*: the call runs once, unevaluated, on copies of all that its modules hold.
+*Draw*: each lazy layer that it reaches creates its arrays then, from a random state
 that nothing but weights moves. Then modules and random state are put back as they were,
-and all the layers *adopt* their copies in one moment. What fails, fails before anything
-has changed, so that there is nothing to undo. Then the call itself runs.
+and all these layers *adopt* what was drawn, in one moment. What fails, fails before
+anything has changed, so that there is nothing to undo. Then the call itself runs.
 
 Whether code runs in a trial, or past one, is told by a context variable, which ends
 with the call that it was set for, whatever interrupts that.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 import contextvars
 import copy
-import functools
+from functools import partial
 import itertools
 import secrets
 import threading
@@ -25,8 +25,6 @@ from lucid.creation import get_rng_state, set_rng_state
 from lucid.nn._members import named_tree
 import mlx.core as mx
 import mlx.nn
-
-Drawn = list[tuple[Any, Any]]  # lazy layers, each with the copy to adopt
 
 # Held while something is left to create: of the threads that make one model's first
 # call, the first creates its weights and the others find them.
@@ -50,8 +48,8 @@ def in_trial() -> bool:
 
 
 def in_gradient() -> bool:
-    """Whether this is the differentiated part of `value_and_grad`: none can join."""
-    return _past_trial.get() == "gradient"
+    """Whether `value_and_grad` differentiates this, so that no weight can join now."""
+    return _past_trial.get() == "gradient" and not in_trial()
 
 
 def past_trial(what: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +61,7 @@ def past_trial(what: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 def has_waiting(model: mlx.nn.Module) -> bool:
     """Whether a lazy layer somewhere in the model has yet to see its first input."""
-    return any(module.__dict__.get("_waiting") for _, module in named_tree(model))
+    return any(vars(module).get("_waiting") for _, module in named_tree(model))
 
 
 def call(module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,70 +72,56 @@ def call(module: Any, *args: Any, **kwargs: Any) -> Any:
     elif not _past_trial.get():
         with LOCK:
             if has_waiting(module):
-                create(module, functools.partial(module.forward, *args, **kwargs))
+                create(partial(module.forward, *args, **kwargs), module)
                 return past_trial("call", module.forward, *args, **kwargs)
-            module.__dict__["_complete_in"] = era
+            vars(module)["_complete_in"] = era
     return module.forward(*args, **kwargs)
 
 
-def reach(layer: Any, forward: Callable[[], Any], infer: Callable[[], Any]) -> None:
-    """Create a lazy layer whose `forward` was called; in a trial, for that alone."""
+def create(call: Callable[[], Any], *models: mlx.nn.Module) -> None:
+    """Have every lazy layer that `call` reaches create its arrays, or none."""
+    if in_trial():
+        call()  # and leave the layers to that trial
+        return
+    with LOCK:
+        trial = try_out(call, *models)
+        try:
+            set_rng_state(trial.weights_key)
+            for _, entries, attributes in trial.drawn:
+                # MLX evaluates no array on one thread that another left unevaluated.
+                if attributes["_thread"] != threading.get_native_id():
+                    evaluate(*entries.values())
+            _fill(trial.drawn)
+        except BaseException:
+            if all(vars(layer)["_waiting"] for layer, _, _ in trial.drawn):
+                _go_back_to(trial.key)
+            raise
+
+
+def draw(layer: Any, fill: Callable[[], Any]) -> None:
+    """Have `fill` create a lazy layer's arrays; in a trial, for its duration."""
     trial = _trial.get()
     if trial is not None:
-        trial.draw(layer, infer)
-    elif in_gradient():
-        infer()  # what it refuses is the caller's error
-        raise RuntimeError(
-            f"{layer!r} was reached in a step whose trial did not reach it, as happens "
-            "where values or random numbers decide, and would get no gradient. Call "
-            "lucid.nn.materialize(layer, input_shape) before."
-        )
+        trial.draw(layer, fill)
     else:
-        create(layer, forward)
-
-
-def create(model: mlx.nn.Module, call: Callable[[], Any]) -> None:
-    """Create the parameters of every lazy layer that `call` reaches, or of none."""
-    if in_trial():
-        call()  # and leave its layers to that trial
-    else:
-        adopt(functools.partial(draw, model, call))
-
-
-def draw(model: mlx.nn.Module, call: Callable[[], Any]) -> Drawn:
-    """The lazy layers that `call` reaches, each with a drawn copy."""
-    trial = try_out(model, call)
-    set_rng_state(trial.weights_key)
-    return trial.drawn
+        create(partial(draw, layer, fill))
 
 
 def create_from(given: Iterable[tuple[Any, Mapping[str, mx.array]]]) -> None:
     """Have each lazy layer take its values: all of them, or none."""
-    adopt(lambda: [(layer, _copy_of(layer).taking(values)) for layer, values in given])
+    create(
+        lambda: [draw(layer, partial(layer.take, values)) for layer, values in given]
+    )
 
 
-def adopt(draw: Callable[[], Drawn]) -> None:
-    """Have each layer take its copy's contents; if anything fails before, none."""
-    with LOCK:
-        drawn, key = [], get_rng_state()
-        try:
-            drawn = draw()
-            for _, twin in drawn:
-                twin.evaluate_for_other_threads()
-            _fill((layer, twin, twin.__dict__) for layer, twin in drawn)
-        except BaseException:
-            if all(layer.__dict__["_waiting"] for layer, _ in drawn):
-                _go_back_to(key)
-            raise
-
-
-def try_out(model: mlx.nn.Module, call: Callable[[], Any]) -> _Trial:
+def try_out(call: Callable[[], Any], *models: mlx.nn.Module) -> _Trial:
     """Run `call` without consequences: all it moves is as before, however it ends."""
     trial, context = _Trial(), contextvars.copy_context()
     context.run(_trial.set, trial)
     try:
         try:
-            trial.keep(model)
+            for model in models:
+                trial.keep(model)
             context.run(call)
         finally:
             trial.put_back()
@@ -159,13 +143,16 @@ def _go_back_to(key: mx.array) -> None:
         mx.random.seed(secrets.randbits(64))
 
 
+Contents = tuple[Any, dict[str, Any], dict[str, Any]]  # a module, entries, attributes
+
+
 class _Trial:
-    """One run of a call on copies: what its modules held, and the layers drawn."""
+    """One run of a call on copies: what its modules held, and what layers drew."""
 
     def __init__(self) -> None:
         self.key = self.weights_key = get_rng_state()
-        self.drawn: Drawn = []
-        self._held: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}
+        self.drawn: list[Contents] = []
+        self._held: dict[int, Contents] = {}
         self._copies: dict[int, tuple[Any, Any]] = {}
 
     def keep(self, model: Any) -> None:
@@ -173,39 +160,41 @@ class _Trial:
         if id(model) not in self._held:
             for _, module in named_tree(model):
                 if id(module) not in self._held:
-                    entries, attributes = dict(dict.items(module)), dict(vars(module))
-                    self._held[id(module)] = module, entries, attributes
-                    self._show(module, entries, attributes)
+                    self._held[id(module)] = _contents(module)
+                    self._protect(module)
 
-    def draw(self, layer: Any, infer: Callable[[], dict[str, int]]) -> None:
-        """Draw a copy of a layer, and put a copy of that in the layer's place."""
+    def draw(self, layer: Any, fill: Callable[[], Any]) -> None:
+        """Fill a layer, and remember how that changes what it held."""
         self.keep(layer)
-        sizes, key = infer(), get_rng_state()
+        before, key = _contents(layer), get_rng_state()
         set_rng_state(self.weights_key)
         try:
-            twin = _copy_of(*self._held[id(layer)]).drawn(sizes)
+            fill()
             self.weights_key = get_rng_state()
         finally:
             set_rng_state(key)
-        self.drawn.append((layer, twin))
-        self._show(layer, dict(dict.items(twin)), dict(vars(twin)))
+        _, *held = self._held[id(layer)]
+        entries, attributes = map(_changed, held, before[1:], _contents(layer)[1:])
+        self.drawn.append((layer, entries, attributes))
+        self._protect(layer)
 
     def put_back(self) -> None:
         """Have every module hold what it held, and the random state be what it was."""
         _fill(self._held.values())
         set_rng_state(self.key)
 
-    def _show(self, module: Any, entries: Any, attributes: Any) -> None:
+    def _protect(self, module: Any) -> None:
+        """Put copies in a module of what may change in place."""
+        _, entries, attributes = _contents(module)
         _fill([(module, self._copied(entries), self._copied(attributes))])
 
     def _copied(self, value: Any) -> Any:
-        """What may change in place, anew: arrays and containers; tied ones once."""
+        """Arrays and containers anew, tied ones once; modules as they are."""
         changeable = isinstance(value, mx.array | dict | list | set)
         if isinstance(value, mlx.nn.Module) or not changeable:
             return value
         if id(value) not in self._copies:
-            # Of an array, this is another handle of the same numbers.
-            twin: Any = copy.copy(value)
+            twin: Any = copy.copy(value)  # of an array, a handle of the same numbers
             if isinstance(value, dict):
                 twin.update((key, self._copied(entry)) for key, entry in value.items())
             elif isinstance(value, list):
@@ -214,24 +203,33 @@ class _Trial:
         return self._copies[id(value)][1]
 
 
-def _fill(contents: Iterable[tuple[Any, dict[str, Any], dict[str, Any]]]) -> None:
+def _contents(module: Any) -> Contents:
+    return module, dict(dict.items(module)), dict(vars(module))
+
+
+def _changed(held: Any, before: Any, after: Any) -> dict[str, Any]:
+    """What a module held, changed as `after` differs from `before`."""
+    kept = {k: v for k, v in held.items() if k in after or k not in before}
+    return kept | {k: v for k, v in after.items() if before.get(k, held) is not v}
+
+
+def _fill(contents: Iterable[Contents]) -> None:
     """Have each module hold these entries and attributes, and nothing else.
 
     One call into C does it: no signal and no other thread comes between.
     """
-    old, new = [], []
+    old: list[dict[str, Any]] = []
+    new: list[dict[str, Any]] = []
     for module, entries, attributes in contents:
         old += module, vars(module)
-        new += dict(dict.items(entries)), dict(attributes)
+        new += entries, attributes
     list(itertools.chain(map(dict.clear, old), map(dict.update, old, new)))
 
 
-def _copy_of(layer: Any, entries: Any = None, attributes: Any = None) -> Any:
-    """Another module of the same contents."""
-    kind: Any = type(layer)
-    twin = kind.__new__(kind)
-    _fill([(twin, entries or layer, attributes or vars(layer))])
-    return twin
+def evaluate(*values: Any) -> None:
+    """Evaluate what can be: not placeholders, nor what another thread left undone."""
+    for value in values:
+        is_placeholder(value)
 
 
 def is_placeholder(array: mx.array) -> bool:

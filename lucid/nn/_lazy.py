@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 import io
-import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lucid._types import DTYPES, Tensor, dtype_name
 from lucid.creation import get_rng_state, set_rng_state
@@ -17,21 +16,6 @@ from lucid.nn._layer import Layer
 from lucid.nn._state_dict import fits
 from lucid.nn._uninitialized import UninitializedParameterError, uninitialized_names
 import mlx.core as mx
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-
-class _Here(threading.local):
-    """Numbers threads; the system's own numbers are given again."""
-
-    numbers = itertools.count()
-
-    def __init__(self) -> None:
-        self.number = next(self.numbers)
-
-
-_here = _Here()
 
 
 class LazyModule(Layer):
@@ -43,7 +27,7 @@ class LazyModule(Layer):
     """
 
     _waiting = False
-    _lost: dict[str, Any] | None = None
+    _lost: dict[str, Any] | None = None  # attributes before a first call in a trace
 
     def has_uninitialized_params(self) -> bool:
         """Whether a parameter or buffer is yet to be created."""
@@ -52,8 +36,15 @@ class LazyModule(Layer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; the first time, create its arrays for that."""
         if self._waiting:
-            again = partial(LazyModule.forward, self, *args, **kwargs)
-            _first_call.reach(self, again, partial(self.infer, *args, **kwargs))
+            if _first_call.in_gradient():
+                self.infer(*args, **kwargs)  # what it refuses is the caller's error
+                raise RuntimeError(
+                    f"{self!r} was reached in a step whose trial did not reach it, as "
+                    "happens where values or random numbers decide, and would get no "
+                    "gradient. Call lucid.nn.materialize(layer, input_shape) before."
+                )
+            infer = partial(self.infer, *args, **kwargs)
+            _first_call.draw(self, lambda: self._waiting and self._create(infer()))
         elif self._lost is not None:
             self._check_left_trace()
         return super().forward(*args, **kwargs)
@@ -67,6 +58,17 @@ class LazyModule(Layer):
         """Have `fn` called with this layer as soon as its arrays exist."""
         self._asked = (*self._asked, fn)
 
+    def take(self, values: Mapping[str, Tensor]) -> None:
+        """Take arrays of checked shapes; create the rest if they tell the sizes.
+
+        If they do not, they are kept for the first call.
+        """
+        sizes = self.sizes_from(values)
+        if sizes is None:
+            dict.update(self, values)
+        else:
+            self._create(sizes, values)
+
     def _size(self, name: str, value: Any) -> None:
         return None
 
@@ -75,60 +77,37 @@ class LazyModule(Layer):
         self._no_grad.uninitialized = frozenset(names)
         self._no_grad.layer = repr(self)
         self._dtypes = tuple((name, dtype_name(self[name].dtype)) for name in names)
-        self._thread = _here.number
         self._asked: tuple[Any, ...] = ()  # functions and casts, to do once drawn
+        self._thread = threading.get_native_id()
         # In MLX's dict, and so a placeholder in a trace that captured this layer; the
         # underscore keeps it out of parameters().
         self._token = mx.array([])
         self._waiting = True
         _first_call.new_era()
 
-    # What follows turns a copy of the layer into what the layer will be.
-
-    def drawn(
+    def _create(
         self, sizes: Mapping[str, int], values: Mapping[str, Tensor] | None = None
-    ) -> Self:
+    ) -> None:
         """Create the arrays for these sizes, and draw those that have no value yet."""
-        names = uninitialized_names(self)
-        for name in names:
-            if self[name].size == 0 and _is_differentiated(self[name]):
-                what = "a gradient with respect to parameters()"
-                raise UninitializedParameterError(what, [repr(self)])
+        names, before = uninitialized_names(self), dict(vars(self))
+        if any(self[n].size == 0 and _is_differentiated(self[n]) for n in names):
+            what = "a gradient with respect to parameters()"
+            raise UninitializedParameterError(what, [repr(self)])
         values = {n: self[n] for n in names if self[n].size} | dict(values or {})
-        before = dict(vars(self))
         self._waiting, self._asked = False, ()
         self._no_grad = self._no_grad.initialized()
         for name, size in sizes.items():
             setattr(self, name, size)
         if values.keys() != names or any(map(callable, before["_asked"])):
             self._check_trace()
-            for name, dtype in self._dtypes:
-                if name in names:
-                    dict.__setitem__(self, name, mx.array([], DTYPES[dtype]))
+            for name in names:  # in the dtype it was asked for with
+                dict.__setitem__(self, name, _empty(dict(self._dtypes)[name]))
             super()._start()
             for step in before["_asked"]:
                 self._do(step)
         dict.update(self, values)  # a state dict outranks what was asked before
         if is_placeholder(self._token):
-            self.__dict__["_lost"] = before
-        return self
-
-    def taking(self, values: Mapping[str, Tensor]) -> Self:
-        """Take these arrays, of checked shapes; create the rest if they tell sizes."""
-        sizes = self.sizes_from(values)
-        if sizes is not None:
-            return self.drawn(sizes, values)
-        dict.update(self, values)
-        return self
-
-    def evaluate_for_other_threads(self) -> None:
-        """Evaluate the arrays, unless the thread is the one that built the layer.
-
-        MLX evaluates no array on one thread that another left unevaluated.
-        """
-        if self._thread != _here.number:
-            for name, _ in self._dtypes:
-                is_placeholder(self.get(name, self._token))
+            vars(self)["_lost"] = before
 
     def _do(self, step: Any) -> None:
         if callable(step):
@@ -156,17 +135,16 @@ class LazyModule(Layer):
             return  # in a later trace, which captured the layer too
         lost, self._lost = self._lost or {}, None
         names = lost["_no_grad"].uninitialized
-        if not any(is_placeholder(self[name]) for name in names):
-            return
-        for name in names:
-            dict.__setitem__(self, name, mx.array([], self[name].dtype))
-        vars(self).update(lost)
-        _first_call.new_era()
-        raise RuntimeError(
-            f"the weights of {self!r} were created in a function compiled without the "
-            "model in outputs=, and were lost with it; the layer is lazy again. "
-            "Capture model.state as inputs= and outputs=."
-        )
+        if any(is_placeholder(self[name]) for name in names):
+            for name in names:
+                dict.__setitem__(self, name, _empty(dtype_name(self[name].dtype)))
+            vars(self).update(lost)
+            _first_call.new_era()
+            raise RuntimeError(
+                f"the weights of {self!r} were created in a function compiled without "
+                "the model in outputs=, and were lost with it; the layer is lazy "
+                "again. Capture model.state as inputs= and outputs=."
+            )
 
     def __getattr__(self, name: str) -> Any:
         if name in uninitialized_names(self):
@@ -182,36 +160,34 @@ class LazyModule(Layer):
 
     def __setitem__(self, name: str, value: Any) -> None:
         # Where MLX's update, load_weights and set_dtype put their arrays.
-        waiting = name in uninitialized_names(self)
-        if not isinstance(value, mx.array) or not (waiting or value.size == 0):
-            dict.__setitem__(self, name, value)
-        elif value.size:
-            self._set_early(name, value)
-        elif waiting:
-            is_placeholder(value)  # evaluates it, for other threads
+        is_waiting = name in uninitialized_names(self)
+        is_empty = isinstance(value, mx.array) and value.size == 0
+        if is_waiting and is_empty:
+            _first_call.evaluate(value)  # here, for other threads
             if name in self and value.dtype != self[name].dtype:
                 self._asked = (*self._asked, (name, dtype_name(value.dtype)))
-            dict.__setitem__(self, name, value)
-        elif "_dtypes" in vars(self) and name in dict(self._dtypes):
+        elif is_waiting and isinstance(value, mx.array):
+            expected = self.parameter_shapes()[name]
+            if not fits(value.shape, expected):
+                raise ValueError(
+                    f"`{name}` of {self!r} cannot have shape {value.shape}: expected "
+                    f"{expected}, None for any length."
+                )
+            key = get_rng_state()
+            create_from([(self, {name: value})])
+            set_rng_state(key)  # where an eager layer draws nothing
+            return
+        elif is_empty and name in dict(vars(self).get("_dtypes", ())):
             raise ValueError(
                 f"`{name}` of {self!r} cannot become empty: an optimizer was given "
                 "init(model.parameters()) before this weight existed. Use those "
                 "of lucid.optim, or init after lucid.nn.materialize."
             )
-        else:
-            dict.__setitem__(self, name, value)
+        dict.__setitem__(self, name, value)
 
-    def _set_early(self, name: str, value: Tensor) -> None:
-        expected = self.parameter_shapes()[name]
-        if not fits(value.shape, expected):
-            raise ValueError(
-                f"`{name}` of {self!r} cannot have shape {value.shape}: expected "
-                f"{expected}, None for any length."
-            )
-        # Where an eager layer draws nothing, a lazy one leaves the random state alone.
-        key = get_rng_state()
-        create_from([(self, {name: value})])
-        set_rng_state(key)
+
+def _empty(dtype: str) -> Tensor:
+    return mx.array([], DTYPES[dtype])
 
 
 def _is_differentiated(array: Tensor) -> bool:

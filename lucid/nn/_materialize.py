@@ -50,7 +50,7 @@ def materialize(model: ModuleT, *inputs: Any, **kwargs: Any) -> ModuleT:
         (8, 4, 3, 3, 3)
     """
     check_module(model)
-    _first_call.create(model, lambda: call_with_shapes(model, inputs, kwargs))
+    _first_call.create(lambda: call_with_shapes(model, inputs, kwargs), model)
     return model
 
 
@@ -123,7 +123,7 @@ def value_and_grad(
         if not _first_call.has_waiting(model):
             return differentiate(*args, **kwargs)
         with _first_call.LOCK:
-            _first_call.create(model, functools.partial(fn, *args, **kwargs))
+            _first_call.create(functools.partial(fn, *args, **kwargs), model)
             _warn_of_unreached(model, warned)
             return _first_call.past_trial("gradient", differentiate, *args, **kwargs)
 

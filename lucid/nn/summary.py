@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import html
 import itertools
@@ -129,14 +128,21 @@ def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     check_module(model)
     layers: list[LayerSummary] = []
     counts = (0, 0)
+    kinds = {id(module): (module, type(module)) for _, module in named_tree(model)}
 
     def run() -> None:
         nonlocal counts
-        with _observed(model, layers.append):
-            call_with_shapes(model, inputs, kwargs)
+        _observe(model, layers.append)
+        call_with_shapes(model, inputs, kwargs)
         counts = _count(model)
 
-    try_out(model, run)
+    try:
+        try:
+            try_out(run, model)
+        finally:
+            _set_kinds(kinds.values())
+    finally:
+        _set_kinds(kinds.values())  # again: an interrupt may have stopped the first
     return Summary(tuple(layers), *counts)
 
 
@@ -152,28 +158,25 @@ def _count(model: mlx.nn.Module) -> tuple[int, int]:
     )
 
 
-@contextlib.contextmanager
-def _observed(
-    model: mlx.nn.Module, report: Callable[[LayerSummary], None]
-) -> Iterator[None]:
+def _observe(model: mlx.nn.Module, report: Callable[[LayerSummary], None]) -> None:
     """Have each module that holds arrays, or no other module, report its calls.
 
     MLX's modules have no hooks and Python looks `__call__` up on the class, so each is
     of a subclass of its own for the while.
     """
     kinds: dict[int, tuple[mlx.nn.Module, type]] = {}
-    try:
-        for name, module in named_tree(model):
-            entries = [value for _, value in named_entries(module)]
-            holds_arrays = any(isinstance(value, mx.array) for value in entries)
-            if id(module) not in kinds and (holds_arrays or not entries):
-                kinds[id(module)] = module, type(module)
-                reporting = _reporting(type(module), name or "(model)", report)
-                object.__setattr__(module, "__class__", reporting)
-        yield
-    finally:
-        for module, kind in kinds.values():
-            object.__setattr__(module, "__class__", kind)
+    for name, module in named_tree(model):
+        entries = [value for _, value in named_entries(module)]
+        holds_arrays = any(isinstance(value, mx.array) for value in entries)
+        if id(module) not in kinds and (holds_arrays or not entries):
+            reporting = _reporting(type(module), name or "(model)", report)
+            kinds[id(module)] = module, reporting
+    _set_kinds(kinds.values())
+
+
+def _set_kinds(kinds: Iterable[tuple[mlx.nn.Module, type]]) -> None:
+    for module, kind in kinds:
+        object.__setattr__(module, "__class__", kind)
 
 
 def _reporting(kind: Any, name: str, report: Callable[[LayerSummary], None]) -> type:
