@@ -22,6 +22,7 @@ import threading
 from typing import Any
 
 from lucid.creation import get_rng_state, set_rng_state
+from lucid.nn import _hooks
 from lucid.nn._members import named_tree
 import mlx.core as mx
 import mlx.nn
@@ -52,7 +53,7 @@ def in_gradient() -> bool:
     return _past_trial.get() == "gradient" and not in_trial()
 
 
-def past_trial(what: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def past_trial(what: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call `fn`, whose modules need no trial of their own: it has had one."""
     context = contextvars.copy_context()
     context.run(_past_trial.set, what)
@@ -64,18 +65,19 @@ def has_waiting(model: mlx.nn.Module) -> bool:
     return any(vars(module).get("_waiting") for _, module in named_tree(model))
 
 
-def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Call a module's `forward`, once the lazy layers that it reaches are created."""
     trial = _trial.get()
     if trial is not None:
         trial.keep(module)
-    elif not _past_trial.get():
+        return module.forward(*args, **kwargs)  # without its hooks
+    if not _past_trial.get():
         with LOCK:
             if has_waiting(module):
                 create(partial(module.forward, *args, **kwargs), module)
-                return past_trial("call", module.forward, *args, **kwargs)
+                return past_trial("call", _hooks.forward, module, *args, **kwargs)
             vars(module)["_complete_in"] = era
-    return module.forward(*args, **kwargs)
+    return _hooks.forward(module, *args, **kwargs)
 
 
 def create(call: Callable[[], Any], *models: mlx.nn.Module) -> None:

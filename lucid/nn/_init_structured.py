@@ -65,7 +65,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with the identity."""
     check_matrix(tensor)
-    return fill(tensor, mx.eye(*tensor.shape))
+    return fill(tensor, mx.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lucid._types import Tensor
-from lucid.nn import _first_call
+from lucid.nn import _first_call, _hooks
 from lucid.nn._allowed import check_member, check_name
 from lucid.nn._cast import Castable
+from lucid.nn._hooks import Hooked
 from lucid.nn._members import (
     children_first,
     layer_names,
@@ -66,7 +67,7 @@ def _shown(layer: Callable[..., Any]) -> str:
     return repr(layer) if is_module else getattr(layer, "__name__", repr(layer))
 
 
-class Module(Castable, Named, Saved):
+class Module(Castable, Hooked, Named, Saved):
     """Base class of Lucid's layers and of users' models.
 
     An `mlx.nn.Module`, so that MLX's optimizers, layers, tree utilities and `compile`
@@ -102,7 +103,9 @@ class Module(Castable, Named, Saved):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._complete_in == _first_call.era and not _first_call.in_trial():
-            return self.forward(*args, **kwargs)
+            if self._hooks is None:
+                return self.forward(*args, **kwargs)
+            return _hooks.forward(self, *args, **kwargs)
         return _first_call.call(self, *args, **kwargs)
 
     # MLX's Module is a dict of its arrays and modules; what that would break for a

@@ -343,3 +343,32 @@ def test_dirac_weights_equal_pytorchs(groups):
 def test_gains_equal_pytorchs(name):
     ours, theirs = (lib.nn.init.calculate_gain(name) for lib in LIBRARIES)
     assert ours == pytest.approx(theirs, abs=0)
+
+
+def test_hooks_are_called_as_pytorchs():
+    def events(lib: Library) -> list[Any]:
+        seen: list[Any] = []
+
+        class Add(lib.nn.Module):
+            def forward(self, input, other=1):
+                return input + other
+
+        model = lib.nn.Sequential(Add(), Add())
+        for name, prepend in (("a", False), ("b", True)):
+            for kind in ("forward_pre", "forward"):
+                register = getattr(model[0], f"register_{kind}_hook")
+                register(
+                    lambda m, *given, name=name, kind=kind: seen.append(
+                        (name, kind, len(given), type(given[0]).__name__)
+                    ),
+                    prepend=prepend,
+                    with_kwargs=name == "b",
+                )
+        handle = model[1].register_forward_hook(lambda m, args, output: output * 10)
+        model[1].register_forward_pre_hook(lambda m, args: args[0] + 5)
+        seen.append(model(lib.ones(1)).item())
+        handle.remove()
+        seen.append(model(lib.ones(1)).item())
+        return seen
+
+    assert events(LIBRARIES[0]) == events(LIBRARIES[1])
