@@ -279,8 +279,9 @@ def class_weight(weight: Weight | None) -> Tensor | None:
     if weight is None:
         return None
     if not isinstance(weight, mx.array):
-        values = list(weight) if isinstance(weight, Sequence) else weight
-        weight = mx.array(values, mx.float32)
+        is_list = isinstance(weight, list | tuple)
+        values = [real("weight", entry) for entry in (weight if is_list else [weight])]
+        weight = mx.array(values if is_list else values[0], mx.float32)
     check_float_dtype("weight", weight.dtype)
     if weight.ndim > 1 or (weight < 0).any():
         raise ValueError(

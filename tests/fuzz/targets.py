@@ -17,6 +17,7 @@ MODULES = {
     "nn": nn,
     "F": nn.functional,
     "nn.init": nn.init,
+    "lucid.metrics": lucid.metrics,
     "lucid.optim": optim,
 }
 # `distributed` waits for other processes; the methods are between layers and laziness.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 import warnings
 
-from lucid._types import Tensor, integer, one_of
+from lucid._types import Tensor, check_array, integer, one_of
 from lucid.nn.functional.loss import (
     check_computable,
     check_real,
@@ -191,6 +191,8 @@ def dice_loss(
     another loss needs too.
     """
     check_reduction(reduction)
+    if scores is not None and not isinstance(scores, Normalized):
+        raise TypeError(f"`scores` must be Normalized, got {type(scores).__name__}.")
     compared = Comparison(**comparison)(input, target, scores)
     common, ours, theirs = compared.areas(squared_pred, soft_label, batch)
     below = ours + theirs
@@ -266,6 +268,7 @@ def tversky_loss(
 
 def of_each_class(weight: Tensor, classes: int) -> mx.array:
     """A weight for each class, or one for all: it broadcasts against (N, C)."""
+    check_array("weight", weight)
     if weight.ndim > 1 or weight.size not in (1, classes):
         raise ValueError(
             f"`weight` must be a number or have {classes} entries, one for each class "
