@@ -40,9 +40,25 @@ from lucid.nn.conv import Conv3d, LazyConv3d
 from lucid.nn.deep_supervision import (
     DeepSupervisionLoss,
 )
+from lucid.nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout3d,
+)
+from lucid.nn.embedding import (
+    Embedding,
+)
 from lucid.nn.flatten import Flatten, Identity
 from lucid.nn.focal import (
     FocalLoss,
+)
+from lucid.nn.group_norm import (
+    GroupNorm,
+    LayerNorm,
+)
+from lucid.nn.linear import (
+    LazyLinear,
+    Linear,
 )
 from lucid.nn.loss import (
     BCELoss,
@@ -54,6 +70,12 @@ from lucid.nn.loss import (
     NLLLoss,
     SmoothL1Loss,
 )
+from lucid.nn.norm import (
+    BatchNorm3d,
+    InstanceNorm3d,
+    LazyBatchNorm3d,
+    LazyInstanceNorm3d,
+)
 from lucid.nn.padding import (
     CircularPad3d,
     ConstantPad3d,
@@ -62,6 +84,12 @@ from lucid.nn.padding import (
     ZeroPad3d,
 )
 from lucid.nn.parameter import ParameterDict, ParameterList
+from lucid.nn.pooling import (
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool3d,
+    AvgPool3d,
+    MaxPool3d,
+)
 from lucid.nn.segmentation import (
     DiceLoss,
     GeneralizedDiceLoss,
@@ -74,8 +102,13 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool3d",
+    "AlphaDropout",
+    "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm3d",
     "Buffer",
     "CircularPad3d",
     "ConstantPad3d",
@@ -85,19 +118,30 @@ __all__ = [
     "DiceCELoss",
     "DiceFocalLoss",
     "DiceLoss",
+    "Dropout",
+    "Dropout3d",
+    "Embedding",
     "Flatten",
     "FocalLoss",
     "GeneralizedDiceLoss",
+    "GroupNorm",
     "Hardswish",
     "HuberLoss",
     "Identity",
     "IncompatibleKeys",
+    "InstanceNorm3d",
     "L1Loss",
+    "LayerNorm",
+    "LazyBatchNorm3d",
     "LazyConv3d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LazyModule",
     "LeakyReLU",
+    "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool3d",
     "Mish",
     "Module",
     "ModuleDict",

@@ -205,7 +205,8 @@ def _larger(
 ) -> tuple[mx.array, mx.array]:
     """Of (values, places) the larger values; a NaN is larger, a place -1 is none."""
     (a, i), (b, j) = earlier, later
-    take = (b > a) | mx.isnan(b) | (i < 0)
+    # Not with `|`: mx.vmap has it read beyond an array that is not mapped.
+    take = mx.logical_or(mx.logical_or(b > a, mx.isnan(b)), i < 0)
     return mx.where(take, b, a), mx.where(take, j, i)
 
 

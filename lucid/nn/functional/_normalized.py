@@ -97,9 +97,11 @@ def _of_channels(function: Callable[[Tensor, int], Tensor], input: Tensor) -> Te
     return in_memory_order(in_order, input)
 
 
-def move(running: Tensor, value: Tensor, momentum: float) -> None:
+def move(running: Tensor, value: Tensor, momentum: float | Tensor) -> None:
     """Move a running statistic, in place: whoever holds the array sees it."""
-    momentum, value = real("momentum", momentum), mx.stop_gradient(value)
+    if not isinstance(momentum, mx.array):  # as of a layer that counts its batches
+        momentum = real("momentum", momentum)
+    value = mx.stop_gradient(value)
     running[...] = (1 - momentum) * running + momentum * value
 
 
