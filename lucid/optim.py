@@ -7,11 +7,13 @@ first update that has a gradient of it. MLX's own would fail there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import inspect
 from typing import Any
 
 from lucid._types import finite, flag, integer, shown
 import mlx.core as mx
+import mlx.nn
 import mlx.optimizers as _mlx
 from mlx.optimizers import (
     Optimizer,
@@ -50,10 +52,19 @@ def __dir__() -> list[str]:
     return __all__
 
 
+# What PyTorch's optimizers are given first: parameters, in one form or another.
+_OF_PYTORCH = (dict, list, Iterator)
+
+
 class _Joinable(Optimizer):
     """An optimizer that parameters may join later."""
 
     def __init__(self, *args: Any, **kwargs: Any):
+        if "lr" in kwargs or isinstance(next(iter(args), None), _OF_PYTORCH):
+            raise TypeError(
+                f"{type(self).__name__} takes `learning_rate`, and no parameters: "
+                "update(model, gradients) is given the model."
+            )
         signature = inspect.signature(super().__init__)
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             _check_option(name, value, signature.parameters[name].default)
@@ -61,6 +72,10 @@ class _Joinable(Optimizer):
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, self.state))
+
+    def update(self, model: mlx.nn.Module, gradients: dict[str, Any]) -> None:
+        """Replace the model's arrays by those after a step along the gradients."""
+        super().update(model, gradients)
 
     def apply_gradients(
         self, gradients: dict[str, Any], parameters: dict[str, Any]
