@@ -1,8 +1,18 @@
-"""MLX's optimizers and schedules, at ease with lazy layers.
+"""MLX's optimizers and schedules, at ease with lazy layers, and what goes with them.
 
 Each optimizer is MLX's, with one difference: a parameter that did not exist when
 `init(model.parameters())` was called, or at an earlier update, gets its state at the
 first update that has a gradient of it. MLX's own would fail there.
+
+Gradients are clipped between the two, by the norm of all of them together:
+
+    >>> import lucid
+    >>> from lucid import nn, optim
+    >>> model, optimizer = nn.Conv3d(1, 1, 3), optim.SGD(1e-2, momentum=0.99)
+    >>> step = nn.value_and_grad(model, lambda x: model(x).square().mean())
+    >>> loss, gradients = step(lucid.ones(1, 1, 4, 4, 4))
+    >>> gradients, norm = optim.clip_grad_norm(gradients, max_norm=12)
+    >>> optimizer.update(model, gradients)
 """
 
 from __future__ import annotations
@@ -12,6 +22,8 @@ import inspect
 from typing import Any
 
 from lucid._types import finite, flag, integer, shown
+from lucid.averaging import ExponentialMovingAverage
+from lucid.schedules import ReduceLROnPlateau, polynomial_decay
 import mlx.core as mx
 import mlx.nn
 import mlx.optimizers as _mlx
@@ -34,16 +46,19 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "ExponentialMovingAverage",
     "Lion",
     "MultiOptimizer",
     "Muon",
     "Optimizer",
     "RMSprop",
+    "ReduceLROnPlateau",
     "clip_grad_norm",
     "cosine_decay",
     "exponential_decay",
     "join_schedules",
     "linear_schedule",
+    "polynomial_decay",
     "step_decay",
 ]
 
@@ -86,7 +101,28 @@ class _Joinable(Optimizer):
 
 
 class MultiOptimizer(_mlx.MultiOptimizer):
-    __doc__ = _mlx.MultiOptimizer.__doc__
+    """Groups of parameters, each with an optimizer of its own.
+
+    A parameter goes to the first optimizer whose filter takes it, by its name in
+    `model.parameters()` and its value, and to the last one if none does.
+
+    Args:
+        optimizers: one for each group, and the last for the rest.
+        filters: functions of (name, array), one fewer.
+
+    Example:
+        >>> # no weight decay for biases and the scales of norms
+        >>> from lucid import nn, optim
+        >>> optimizer = optim.MultiOptimizer(
+        ...     [optim.AdamW(1e-3, weight_decay=0.0), optim.AdamW(1e-3)],
+        ...     [lambda name, array: array.ndim == 1],
+        ... )
+        >>> # a pretrained encoder learns slowly
+        >>> optimizer = optim.MultiOptimizer(
+        ...     [optim.AdamW(1e-5), optim.AdamW(1e-3)],
+        ...     [lambda name, array: name.startswith("encoder.")],
+        ... )
+    """
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, {}))
