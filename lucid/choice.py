@@ -61,7 +61,8 @@ def conv_transpose3d(
         geometry: of the convolution from C to O channels, padded with zeros.
     """
     formulation = choose(geometry).formulation
-    return conv.conv_transpose3d(formulation, x, weight, bias, geometry)
+    plain = _device.is_plain()
+    return conv.conv_transpose3d(formulation, x, weight, bias, geometry, plain)
 
 
 def pad(
@@ -138,7 +139,7 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
     c, o = (n // geometry.groups for n in (geometry.in_channels, geometry.out_channels))
     taps, stride = math.prod(geometry.kernel_size), math.prod(geometry.stride)
     outputs = geometry.batch * math.prod(geometry.output_size)
-    if geometry.batch > 0 and PATCHES.fits(geometry):
+    if geometry.batch > 0 and not plain and PATCHES.fits(geometry):
         return Choice(PATCHES, "no voxel is read twice: one matrix product")
     columns = 4 * geometry.in_channels * taps * outputs
     if columns <= SMALL:

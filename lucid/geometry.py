@@ -203,6 +203,83 @@ def conv_geometry(
     return geometry
 
 
+@functools.lru_cache(maxsize=1024)
+def conv_transpose_geometry(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Triple,
+    padding: Triple,
+    output_padding: Triple,
+    dilation: Triple,
+    groups: int,
+    itemsize: int = 4,
+) -> ConvGeometry:
+    """The convolution whose input gradient is the transposed one, checked.
+
+    It goes from the output's channels and size to those of the input,
+    (N, C, D, H, W); the weight is (C, O/groups, KD, KH, KW).
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+    """
+    if len(weight_shape) != 5:
+        raise ValueError(
+            f"`weight` must be 5-D (C, O/groups, KD, KH, KW), got shape {weight_shape}."
+        )
+    batch, in_channels, *size = input_shape
+    check_input_shape(input_shape)
+    if min(weight_shape) < 1:
+        raise ValueError(f"`weight` has an empty axis: shape {weight_shape}.")
+    check_groups(groups, "in_channels", in_channels)
+    if in_channels != weight_shape[0]:
+        raise ValueError(
+            f"`input` has {in_channels} channels (shape {input_shape}), but `weight` "
+            f"of shape {weight_shape} takes {weight_shape[0]}."
+        )
+    kd, kh, kw = weight_shape[2:]
+    depth, height, width = (
+        (n - 1) * s - 2 * p + d * (k - 1) + extra + 1
+        for n, s, p, d, k, extra in zip(
+            *(size, stride, padding, dilation, (kd, kh, kw), output_padding),
+            strict=True,
+        )
+    )
+    if min(depth, height, width) < 1:
+        raise ValueError(
+            f"`padding` (={shown(padding)}) leaves an output of size "
+            f"{(depth, height, width)}."
+        )
+    geometry = ConvGeometry(
+        batch=batch,
+        in_channels=groups * weight_shape[1],
+        out_channels=in_channels,
+        input_size=(depth, height, width),
+        kernel_size=(kd, kh, kw),
+        stride=stride,
+        padding=padding_per_side(padding, (kd, kh, kw), dilation),
+        dilation=dilation,
+        groups=groups,
+        padding_mode="zeros",
+    )
+    padded = (batch, geometry.in_channels, *geometry.padded_size)
+    check_allocatable("`input` and `weight`", padded, itemsize)
+    return geometry
+
+
+def check_output_padding(
+    output_padding: Any, stride: Triple, dilation: Triple
+) -> Triple:
+    """Three ints, each less than the stride or the dilation."""
+    extra = triple("output_padding", output_padding, minimum=0)
+    for given, s, d in zip(extra, stride, dilation, strict=True):
+        if given >= max(s, d):
+            raise ValueError(
+                f"`output_padding` (={shown(extra)}) must be less than `stride` "
+                f"(={stride}) or `dilation` (={dilation})."
+            )
+    return extra
+
+
 def check_input_shape(shape: tuple[int, ...]) -> None:
     """(N, C, D, H, W) with channels and voxels; an empty batch is fine."""
     if min(shape[1:]) < 1:

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    ValuesView,
-)
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import integer
@@ -115,14 +108,6 @@ class ModuleDict(Module):
         if modules is not None:
             for name, layer in pairs("modules", modules):
                 self[name] = layer
-
-    if TYPE_CHECKING:  # MLX's dict does not say what it holds
-
-        def __getitem__(self, name: str, /) -> Any: ...
-        def keys(self) -> KeysView[str]: ...  # type: ignore[override]
-        def values(self) -> ValuesView[Any]: ...  # type: ignore[override]
-        def items(self) -> ItemsView[str, Any]: ...  # type: ignore[override]
-        def __iter__(self) -> Iterator[str]: ...
 
     def __setitem__(self, name: str, layer: Any) -> None:
         if not isinstance(layer, mlx.nn.Module):

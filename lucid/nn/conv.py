@@ -8,7 +8,6 @@ import math
 from lucid._types import (
     DeviceLike,
     DTypeLike,
-    PaddingMode,
     Size3d,
     Tensor,
     flag,
@@ -80,7 +79,7 @@ class Conv3d(Layer):
         dilation: Size3d = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: PaddingMode = "zeros",
+        padding_mode: str = "zeros",
         device: DeviceLike = None,
         dtype: DTypeLike = None,
     ):
@@ -226,7 +225,7 @@ class LazyConv3d(LazyModule, Conv3d):
         dilation: Size3d = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: PaddingMode = "zeros",
+        padding_mode: str = "zeros",
         device: DeviceLike = None,
         dtype: DTypeLike = None,
     ):

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    ValuesView,
-)
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import Tensor
@@ -84,14 +77,6 @@ class ParameterDict(Module):
     ):
         super().__init__()
         self.update(parameters)
-
-    if TYPE_CHECKING:  # MLX's dict does not say what it holds
-
-        def __getitem__(self, name: str, /) -> Tensor: ...
-        def keys(self) -> KeysView[str]: ...  # type: ignore[override]
-        def values(self) -> ValuesView[Tensor]: ...  # type: ignore[override]
-        def items(self) -> ItemsView[str, Tensor]: ...  # type: ignore[override]
-        def __iter__(self) -> Iterator[str]: ...
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(value, mx.array):

@@ -126,15 +126,18 @@ def conv_transpose3d(
     weight: mx.array,
     bias: mx.array | None,
     geometry: ConvGeometry,
+    plain: bool = False,
 ) -> mx.array:
     """The input gradient as an operation: (N, O, OD, OH, OW) -> (N, C, D, H, W).
 
     `geometry` is that of the convolution from C to O channels whose input gradient this
     is, padded with zeros; the weight is (O, C/groups, KD, KH, KW), the bias (C,).
+    `plain` leaves the derivatives to MLX, where the formulation is plain.
     """
     dtype = x.dtype
     x, weight, bias = _as_taken(formulation, x, weight, bias)
-    if formulation.plain:
+    # MLX's second derivative of a product of nothing never ends.
+    if plain and formulation.plain and geometry.batch:
         y = formulation.input_gradient(x, weight, geometry)
     else:
         y = _Differentiable(formulation, geometry).input_gradient(x, weight)

@@ -11,6 +11,7 @@ import math
 
 from lucid.geometry import ConvGeometry
 from lucid.ops.conv import Formulation, add_bias
+from lucid.ops.conv_grid import rows, transposed
 import mlx.core as mx
 
 
@@ -24,23 +25,71 @@ def _fits(geometry: ConvGeometry) -> bool:
     )
     # The last step may reach far beyond the input, if the stride is long.
     steps = math.prod(geometry.output_size) * math.prod(geometry.stride)
-    small = steps <= 8 * math.prod(geometry.input_size)
-    return apart and (small or geometry.kernel_size == (1, 1, 1))
+    return apart and steps <= 8 * math.prod(geometry.input_size)
 
 
 def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, C, D, H, W): the weight times the patches, any groups."""
-    n, g, o = geometry.batch, geometry.groups, geometry.out_channels
-    voxels = geometry.in_channels // g * math.prod(geometry.kernel_size)
     patches = _patches(x, geometry, first_axis=2)  # (N, C, OD, KD, OH, KH, OW, KW)
     if patches.ndim == 8:
         patches = patches.transpose(0, 1, 3, 5, 7, 2, 4, 6)
-    patches = patches.reshape(n, g, voxels, math.prod(geometry.output_size))
-    y = weight.reshape(g, o // g, voxels) @ patches
-    y = y.reshape(geometry.output_shape)
+    matrix = _matrix(weight, geometry)
+    patches = patches.reshape(geometry.batch, geometry.groups, matrix.shape[2], -1)
+    y = (matrix @ patches).reshape(geometry.output_shape)
     return y if bias is None else add_bias(y, bias, channel_axis=1)
+
+
+def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
+    """The product the other way, and the patches put back in place."""
+    patches = _matrix(weight, geometry).swapaxes(1, 2) @ rows(dy, geometry)
+    x = patches.reshape(
+        *(geometry.batch, geometry.in_channels),
+        *geometry.kernel_size,
+        *geometry.output_size,
+    )
+    x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4)  # (N, C, OD, KD, OH, KH, OW, KW)
+    if geometry.kernel_size != geometry.stride:
+        gaps = zip(geometry.kernel_size, geometry.stride, strict=True)
+        ends = [end for k, s in gaps for end in ((0, 0), (0, s - k))]
+        x = mx.pad(x, [(0, 0), (0, 0), *ends])
+    whole = (n * s for n, s in zip(geometry.output_size, geometry.stride, strict=True))
+    x = x.reshape(*x.shape[:2], *whole)
+    # The last gap may be shorter, or longer.
+    d, h, w = geometry.input_size
+    x = x[:, :, :d, :h, :w]
+    missing = (n - s for n, s in zip((d, h, w), x.shape[2:], strict=True))
+    return mx.pad(x, [(0, 0), (0, 0), *((0, n) for n in missing)])
+
+
+def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
+    """The gradients times the patches that they are of."""
+    n, g = geometry.batch, geometry.groups
+    o, c = geometry.out_channels // g, geometry.in_channels // g
+    voxels, outputs = (
+        c * math.prod(geometry.kernel_size),
+        math.prod(geometry.output_size),
+    )
+    patches = _patches(x, geometry, first_axis=2)  # (N, C, OD, KD, OH, KH, OW, KW)
+    if patches.ndim == 8:
+        patches = patches.transpose(0, 1, 3, 5, 7, 2, 4, 6)
+    patches, gradients = patches.reshape(n, g, voxels, outputs), rows(dy, geometry)
+    # One product of all volumes has to copy them; one of each has a sum to make.
+    if o * voxels > outputs * (o + voxels):
+        patches, gradients = (
+            array.transpose(1, 2, 0, 3).reshape(1, g, -1, n * outputs)
+            for array in (patches, gradients)
+        )
+    dw = gradients @ transposed(patches)
+    dw = dw[0] if len(dw) == 1 else dw.sum(axis=0)
+    return dw.reshape(geometry.weight_shape)
+
+
+def _matrix(weight: mx.array, geometry: ConvGeometry) -> mx.array:
+    """(O, C/g, K..) -> (g, O/g, C/g * K)."""
+    g = geometry.groups
+    return weight.reshape(g, weight.shape[0] // g, math.prod(weight.shape[1:]))
 
 
 def forward_channels_last(
@@ -84,12 +133,13 @@ def _patches(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
     return x[tuple(taken)]
 
 
-PATCHES = Formulation.of(
+PATCHES = Formulation(
     "patches",
     forward,
+    input_gradient,
+    weight_gradient,
     temporaries="the voxels that are read, in the order of patches",
     fits=_fits,
-    plain=True,
 )
 PATCHES_CHANNELS_LAST = Formulation.of(
     "patches",

@@ -18,6 +18,7 @@ from lucid.nn.functional.activation import (
     tanh,
 )
 from lucid.nn.functional.conv import conv3d
+from lucid.nn.functional.conv_transpose import conv_transpose3d
 from lucid.nn.functional.cross_entropy import (
     cross_entropy,
     nll_loss,
@@ -78,6 +79,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "conv3d",
+    "conv_transpose3d",
     "cross_entropy",
     "dice_loss",
     "dropout",

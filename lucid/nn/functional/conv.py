@@ -5,7 +5,6 @@ from __future__ import annotations
 from lucid import choice
 from lucid import geometry as geo
 from lucid._types import (
-    PaddingMode,
     Size3d,
     Tensor,
     check_array,
@@ -25,7 +24,7 @@ def conv3d(
     padding: Size3d | str = 0,
     dilation: Size3d = 1,
     groups: int = 1,
-    padding_mode: PaddingMode = "zeros",
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """Convolve volumes with a bank of 3-D kernels (cross-correlation, as in PyTorch).
 
@@ -71,7 +70,7 @@ def conv3d(
         padding_mode=padding_mode,
     )
     if bias is not None:
-        _check_bias(bias, geometry.out_channels, weight)
+        check_bias(bias, geometry.out_channels, weight)
     if input.ndim == 5:
         return choice.conv3d(input, weight, bias, geometry)
     return choice.conv3d(input[None], weight, bias, geometry)[0]
@@ -89,14 +88,7 @@ def conv3d_geometry(
     padding_mode: str,
 ) -> geo.ConvGeometry:
     """Everything about a call that can be refused, refused; no weight needed yet."""
-    channels_of(input)
-    check_float_dtype("weight", weight_dtype)
-    if input.dtype != weight_dtype:
-        check_float_dtype("input", input.dtype)
-        raise TypeError(
-            f"`input` (={dtype_name(input.dtype)}) must have the dtype of `weight` "
-            f"(={dtype_name(weight_dtype)})."
-        )
+    check_dtypes(input, weight_dtype)
     stride = triple("stride", stride, minimum=1)
     return geo.conv_geometry(
         input.shape if input.ndim == 5 else (1, *input.shape),
@@ -107,6 +99,18 @@ def conv3d_geometry(
         positive("groups", groups),
         geo.check_padding_mode(padding_mode),
     )
+
+
+def check_dtypes(input: Tensor, weight_dtype: mx.Dtype) -> None:
+    """Refuse an input that is no volume, and dtypes other than one of the three."""
+    channels_of(input)
+    check_float_dtype("weight", weight_dtype)
+    if input.dtype != weight_dtype:
+        check_float_dtype("input", input.dtype)
+        raise TypeError(
+            f"`input` (={dtype_name(input.dtype)}) must have the dtype of `weight` "
+            f"(={dtype_name(weight_dtype)})."
+        )
 
 
 def channels_of(input: Tensor) -> int:
@@ -125,7 +129,8 @@ def channels_of(input: Tensor) -> int:
     return input.shape[-4]
 
 
-def _check_bias(bias: Tensor, out_channels: int, weight: Tensor) -> None:
+def check_bias(bias: Tensor, out_channels: int, weight: Tensor) -> None:
+    """Refuse a bias that is not one number of the weight's dtype for each output."""
     check_array("bias", bias)
     if bias.shape != (out_channels,):
         raise ValueError(f"`bias` must have shape ({out_channels},), got {bias.shape}.")
