@@ -10,6 +10,9 @@ from lucid.nn import init
 from lucid.nn._layer import Layer, Shapes
 from lucid.nn._module import Buffer, Parameter
 from lucid.nn.functional.conv import channels_of
+import mlx.core as mx
+
+ARRAYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class ChannelNorm(Layer):
@@ -84,8 +87,13 @@ class ChannelNorm(Layer):
                 self[name][...] = value
 
     def infer(self, input: Tensor) -> dict[str, int]:
-        """The channels of a first input."""
-        return {"num_features": channels_of(self._batch(input))}
+        """The channels of a first input, once all else about it is right."""
+        channels = channels_of(self._batch(input))
+        stand_ins: dict[str, Tensor | None] = dict.fromkeys(ARRAYS)
+        for name, shape in self.parameter_shapes().items():
+            stand_ins[name] = mx.zeros((channels,) * len(shape), self[name].dtype)
+        self._normalize(self._batch(input), **stand_ins)  # refuses what is wrong
+        return {"num_features": channels}
 
     def sizes_from(self, values: Mapping[str, Tensor]) -> dict[str, int] | None:
         """The channels, read off anything that has one number for each."""
@@ -93,6 +101,25 @@ class ChannelNorm(Layer):
             if array.ndim == 1:
                 return {"num_features": array.shape[0]}
         return None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize `input`; in training, move the running statistics."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        with self._on_device():
+            y = self._normalize(self._batch(input), **arrays)
+        return y if input.ndim == 5 else y[0]
+
+    def _normalize(
+        self,
+        batch: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        num_batches_tracked: Tensor | None,
+    ) -> Tensor:
+        """`forward` of a batch, with these arrays."""
+        raise NotImplementedError
 
     def _batch(self, input: Tensor) -> Tensor:
         """The input as a batch of volumes, if its channels are this layer's."""

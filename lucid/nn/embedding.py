@@ -81,11 +81,12 @@ class Embedding(Layer):
         self.norm_type = real("norm_type", norm_type)
         self.scale_grad_by_freq = flag("scale_grad_by_freq", scale_grad_by_freq)
         self.sparse = False
+        is_frozen = flag("_freeze", _freeze)
         if _weight is None:
             self._create_arrays(device, dtype)
         else:
             self._take(_weight, device)
-        if flag("_freeze", _freeze):
+        if is_frozen:
             self.freeze()
 
     def _take(self, weight: Tensor, device: DeviceLike) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lucid._types import DeviceLike, DTypeLike, Tensor
 from lucid.nn import functional as F
 from lucid.nn._channel_norm import ChannelNorm
@@ -64,30 +62,36 @@ class BatchNorm3d(ChannelNorm):
             *(device, dtype, bias),
         )
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize `input`, (N, C, D, H, W)."""
-        input = self._batch(input)
-        with self._on_device():
-            moves = self.training and self.track_running_stats
-            count = self.num_batches_tracked
-            tracked = None if count is None or not moves else count + 1
-            momentum: Any = self.momentum
-            if momentum is None:  # the mean of all batches
-                momentum = 0.0 if tracked is None else 1 / tracked
-            uses = moves or not self.training
-            y = F.batch_norm(
-                input,
-                self.running_mean if uses else None,
-                self.running_var if uses else None,
-                self.weight,
-                self.bias,
-                training=self.training or self.running_mean is None,
-                momentum=momentum,
-                eps=self.eps,
-            )
-            if count is not None and tracked is not None:
-                count[...] = tracked
-            return y
+    def _normalize(
+        self,
+        batch: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        num_batches_tracked: Tensor | None,
+    ) -> Tensor:
+        moves = self.training and self.track_running_stats
+        tracked = None
+        if num_batches_tracked is not None and moves:
+            tracked = num_batches_tracked + 1
+        momentum: float | Tensor | None = self.momentum
+        if momentum is None:  # the mean of all batches
+            momentum = 0.0 if tracked is None else 1 / tracked
+        is_used = moves or not self.training
+        y = F.batch_norm(
+            batch,
+            running_mean if is_used else None,
+            running_var if is_used else None,
+            weight,
+            bias,
+            training=self.training or running_mean is None,
+            momentum=momentum,
+            eps=self.eps,
+        )
+        if num_batches_tracked is not None and tracked is not None:
+            num_batches_tracked[...] = tracked
+        return y
 
     def _batch(self, input: Tensor) -> Tensor:
         channels_of(input)
@@ -186,21 +190,25 @@ class InstanceNorm3d(ChannelNorm):
             *(device, dtype, bias),
         )
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize `input`, (N, C, D, H, W) or (C, D, H, W)."""
-        batch = self._batch(input)
-        with self._on_device():
-            y = F.instance_norm(
-                batch,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                use_input_stats=self.training or not self.track_running_stats,
-                momentum=0.0 if self.momentum is None else self.momentum,
-                eps=self.eps,
-            )
-        return y if input.ndim == 5 else y[0]
+    def _normalize(
+        self,
+        batch: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        num_batches_tracked: Tensor | None,
+    ) -> Tensor:
+        return F.instance_norm(
+            batch,
+            running_mean,
+            running_var,
+            weight,
+            bias,
+            use_input_stats=self.training or not self.track_running_stats,
+            momentum=0.0 if self.momentum is None else self.momentum,
+            eps=self.eps,
+        )
 
 
 class LazyInstanceNorm3d(LazyModule, InstanceNorm3d):

@@ -9,6 +9,7 @@ from lucid._types import (
     Tensor,
     check_array,
     check_float_dtype,
+    check_floating,
     dtype_name,
     integer,
     positive,
@@ -99,10 +100,16 @@ def _of_channels(function: Callable[[Tensor, int], Tensor], input: Tensor) -> Te
 
 def move(running: Tensor, value: Tensor, momentum: float | Tensor) -> None:
     """Move a running statistic, in place: whoever holds the array sees it."""
-    if not isinstance(momentum, mx.array):  # as of a layer that counts its batches
-        momentum = real("momentum", momentum)
     value = mx.stop_gradient(value)
     running[...] = (1 - momentum) * running + momentum * value
+
+
+def check_momentum(momentum: float | Tensor) -> float | Tensor:
+    """A number; or an array of one, as of a layer that counts its batches."""
+    if isinstance(momentum, mx.array) and momentum.ndim == 0:
+        check_floating("momentum", momentum)
+        return momentum
+    return real("momentum", momentum)
 
 
 def check_batch(input: Tensor) -> int:

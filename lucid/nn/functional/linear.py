@@ -12,6 +12,7 @@ from lucid._types import (
     check_float_dtype,
     dtype_name,
     real,
+    shown,
 )
 import mlx.core as mx
 
@@ -87,6 +88,8 @@ def normalize(
     check_float_dtype("input", input.dtype)
     dims = dim if isinstance(dim, tuple | list) else (dim,)
     axes = [axis_of("dim", axis, input.ndim) for axis in dims]
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"`dim` (={shown(dim)}) names an axis twice.")
     x = input.astype(mx.float32)
     norm = _norm(x, real("p", p), axes)
     return (x / mx.maximum(norm, real("eps", eps))).astype(input.dtype)

@@ -8,6 +8,7 @@ import math
 from lucid._types import Tensor, check_array, check_float_dtype, flag, real
 from lucid.nn.functional._normalized import (
     check_batch,
+    check_momentum,
     check_num_groups,
     check_parameter,
     check_per_channel,
@@ -70,6 +71,7 @@ def batch_norm(
     channels = check_batch(input)
     check_per_channel(input, channels, weight=weight, bias=bias)
     check_running(channels, running_mean, running_var)
+    momentum = check_momentum(momentum)
     if not flag("training", training):
         if running_mean is None or running_var is None:
             raise ValueError("`running_mean` must be given where `training` is False.")
@@ -94,7 +96,7 @@ def instance_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     use_input_stats: bool = True,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias, for each channel and volume.
@@ -125,6 +127,7 @@ def instance_norm(
     channels = check_batch(input)
     check_per_channel(input, channels, weight=weight, bias=bias)
     check_running(channels, running_mean, running_var)
+    momentum = check_momentum(momentum)
     if not flag("use_input_stats", use_input_stats):
         if running_mean is None or running_var is None:
             raise ValueError(
