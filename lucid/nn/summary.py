@@ -12,11 +12,14 @@ from typing import Any
 from lucid.nn._first_call import try_out
 from lucid.nn._materialize import call_with_shapes, check_module
 from lucid.nn._members import buffer_names, named_arrays, named_entries, named_tree
+from lucid.nn.embedding import Embedding
+from lucid.nn.group_norm import LayerNorm
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten
 
 _HEADER = ("layer", "type", "output shape", "parameters", "multiply-adds", "memory")
+_NO_PRODUCTS = (mlx.nn.Embedding, mlx.nn.LayerNorm, Embedding, LayerNorm)
 _TRANSPOSED = (
     mlx.nn.ConvTranspose1d,
     mlx.nn.ConvTranspose2d,
@@ -214,7 +217,7 @@ def _multiply_adds(
 ) -> int:
     """Each output number costs one row of the weight (O, ...): linear, convolution."""
     weight = layer.get("weight")
-    if weight is None or weight.ndim < 2 or isinstance(layer, mlx.nn.Embedding):
+    if weight is None or weight.ndim < 2 or isinstance(layer, _NO_PRODUCTS):
         return 0
     if isinstance(layer, _TRANSPOSED):  # each input voxel costs the weight's taps
         return math.prod(args[0].shape[:-1]) * weight.size

@@ -93,6 +93,9 @@ def test_the_dtype_of_the_input_is_kept_and_half_types_lose_little(row):
         for a, b in zip(outputs(y), outputs(want), strict=True):
             assert a.dtype == (dtype if b.dtype == mx.float32 else b.dtype)
         assert_near(outputs(y)[0], outputs(want)[0], HALF_BOUND[dtype])
+        before = {name: a.dtype for name, a in layer.state_dict().items()}
+        layer.train()(*xs)
+        assert {name: a.dtype for name, a in layer.state_dict().items()} == before
 
 
 @of_every_row

@@ -97,3 +97,10 @@ def test_text_and_html_hold_the_same_rows():
         assert word in str(summary)
         assert word in html
     assert max(map(len, str(summary).splitlines())) < 100
+
+
+def test_what_only_scales_or_looks_up_multiplies_nothing():
+    assert lucid.summary(nn.LayerNorm((4, 5)), (2, 4, 5)).multiply_adds == 0
+    indices = lucid.zeros(2, 3, dtype="int32")
+    assert lucid.summary(nn.Embedding(5, 4), indices).multiply_adds == 0
+    assert lucid.summary(nn.Linear(5, 4), (2, 3, 5)).multiply_adds == 2 * 3 * 5 * 4

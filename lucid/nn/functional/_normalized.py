@@ -100,8 +100,8 @@ def _of_channels(function: Callable[[Tensor, int], Tensor], input: Tensor) -> Te
 
 def move(running: Tensor, value: Tensor, momentum: float | Tensor) -> None:
     """Move a running statistic, in place: whoever holds the array sees it."""
-    value = mx.stop_gradient(value)
-    running[...] = (1 - momentum) * running + momentum * value
+    moved = (1 - momentum) * running + momentum * mx.stop_gradient(value)
+    running[...] = moved.astype(running.dtype)  # which MLX would not keep
 
 
 def check_momentum(momentum: float | Tensor) -> float | Tensor:
