@@ -10,6 +10,14 @@ from lucid.files.archive import Archive
 from lucid.files.error import CheckpointError
 from lucid.files.npz import read_npz
 from lucid.files.paths import open_file, to_path
+from lucid.files.pytorch import (
+    MAGIC_BYTES,
+    is_script,
+    read_legacy,
+    read_script,
+    read_zip,
+    torch_folder,
+)
 from lucid.files.safetensors import read_safetensors
 
 # What files begin with that are taken for checkpoints.
@@ -19,32 +27,64 @@ _OTHERS = {
     b"\x1f\x8b": "compressed by gzip",
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a single NumPy array; `np.load` reads it",
-    b"\x80": "a pickle",
+    b"\x80": "a pickle, which only `torch.save` should have written",
 }
 
 
-def load(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
-    """Read all arrays of an `.npz` or `.safetensors` file, by name.
+def load(
+    path: str | bytes | os.PathLike[Any], *, unknown: str = "error"
+) -> dict[str, Any]:
+    """Read a file of arrays: `.npz`, `.safetensors` or a checkpoint of PyTorch's.
 
-    The content says which it is, not the ending. float64 stays float64, which MLX
-    computes on the CPU alone: `array.astype(mx.float32, stream=mx.cpu)`.
+    The content says which it is, not the ending. PyTorch is not needed, and nothing in
+    the file is executed. A checkpoint gives what was saved (mostly a dict, flat or
+    nested) in plain containers: arrays for tensors and NumPy's arrays, Python's numbers
+    for NumPy's, names for `torch.dtype` and `torch.device`, tuples for `torch.Size`.
+    A TorchScript archive gives its state dict.
+
+    dtypes stay as they are. MLX computes float64 on the CPU alone:
+    `array.astype(mx.float32, stream=mx.cpu)`.
+
+    Args:
+        path: the file.
+        unknown: what becomes of a class in PyTorch's checkpoint that is none of the
+            above: `"error"`, or `"skip"` for a `lucid.files.Placeholder`.
 
     Raises:
-        CheckpointError: if the file is damaged or holds anything but plain arrays.
+        CheckpointError: if the file is damaged, or holds what is not read.
+        ValueError: for another `unknown`.
         OSError: if the file cannot be read.
     """
+    if unknown not in ("error", "skip"):
+        raise ValueError(f'`unknown` (={unknown!r}) must be "error" or "skip".')
     source = to_path(path)
     with open_file(source) as file:
-        return _read(file, source)
+        try:
+            return _read(file, source, unknown)
+        except MemoryError:
+            problem = "is larger than the memory that is left"
+            raise CheckpointError(source, problem) from None
 
 
-def _read(file: IO[bytes], path: Path) -> dict[str, Any]:
+def _read(file: IO[bytes], path: Path, unknown: str) -> Any:
     start = file.read(64)
     if start.startswith(b"PK"):
-        return read_npz(Archive(file, path))
+        archive = Archive(file, path)
+        folder = torch_folder(archive)
+        if any(name.endswith("models/model.json") for name in archive.entries):
+            raise archive.refuse("is a program of `torch.export`, not a checkpoint")
+        if folder is None:
+            return read_npz(archive)
+        if is_script(archive, folder):
+            return read_script(archive, folder, unknown)
+        return read_zip(archive, folder, unknown)
+    if start.startswith(b"\x80") and MAGIC_BYTES in start:
+        return read_legacy(file, path, unknown)
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return read_safetensors(file, path)
     for magic, kind in _OTHERS.items():
         if start.lstrip().startswith(magic):
             raise CheckpointError(path, f"is no checkpoint but {kind}")
-    raise CheckpointError(path, "is no checkpoint: neither .npz nor .safetensors")
+    raise CheckpointError(
+        path, "is no checkpoint: neither .npz nor .safetensors nor PyTorch's"
+    )
