@@ -32,6 +32,20 @@ CONVOLUTIONS = [
     _conv(padding=(0, 1, 2), padding_mode="circular", bias=False),
 ]
 
+
+def _transpose(*arguments: Any, **options: Any) -> Row:
+    given = (6, *arguments)
+    return Row("ConvTranspose3d", (4, *given), options, lazy=given)
+
+
+CONVOLUTIONS += [
+    _transpose(2, 2),
+    _transpose(3, 2, 1, 1, 2),
+    _transpose(4, 2, 1, bias=False),
+    _transpose((1, 3, 2), (2, 1, 3), (0, 1, 0), (1, 1, 2), dilation=(1, 2, 2)),
+    Row("ConvTranspose3d", (4, 4, 3, 2, 1, 1, 4), lazy=(4, 3, 2, 1, 1, 4)),
+]
+
 ACTIVATIONS = [
     *(Row(name) for name in ("ReLU", "GELU", "SiLU", "Sigmoid", "Tanh")),
     *(Row(name, (), {"inplace": True}) for name in ("ReLU", "SiLU", "LeakyReLU")),
@@ -194,6 +208,15 @@ REFUSED = [
     Refused("AlphaDropout", (-0.1,), says="p"),
     Refused("Linear", (3, 4), shapes=((2, 4),), says="input"),
     Refused("Linear", (-1, 4), says="in_features"),
+    Refused("ConvTranspose3d", (4, 6, 3), {"groups": 3}, says="groups"),
+    Refused(
+        "ConvTranspose3d", (4, 6, 3), {"padding_mode": "reflect"}, says="padding_mode"
+    ),
+    Refused("ConvTranspose3d", (4, 6, 3), shapes=((2, 3, 5, 5, 5),), says="channels"),
+    Refused("ConvTranspose3d", (4, 6, 3), shapes=((4, 5, 5),), says="input"),
+    Refused(
+        "ConvTranspose3d", (4, 6, 3, 1, 4), shapes=((2, 4, 2, 5, 5),), says="padding"
+    ),
     Refused("Conv3d", (4, 6, 3), {"groups": 3}, says="groups"),
     Refused("Conv3d", (4, 6, 3), {"padding": "full"}, says="padding"),
     Refused("Conv3d", (4, 6, 3), {"padding_mode": "mirror"}, says="padding_mode"),

@@ -37,6 +37,7 @@ from lucid.nn.compound import (
 )
 from lucid.nn.container import ModuleDict, ModuleList, Sequential
 from lucid.nn.conv import Conv3d, LazyConv3d
+from lucid.nn.conv_transpose import ConvTranspose3d, LazyConvTranspose3d
 from lucid.nn.deep_supervision import (
     DeepSupervisionLoss,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "CircularPad3d",
     "ConstantPad3d",
     "Conv3d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "DeepSupervisionLoss",
     "DiceCELoss",
@@ -134,6 +136,7 @@ __all__ = [
     "LayerNorm",
     "LazyBatchNorm3d",
     "LazyConv3d",
+    "LazyConvTranspose3d",
     "LazyInstanceNorm3d",
     "LazyLinear",
     "LazyModule",
