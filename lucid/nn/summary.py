@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import html
 import itertools
-import math
 from typing import Any
 
 from lucid.nn._first_call import try_out
 from lucid.nn._materialize import call_with_shapes, check_module
 from lucid.nn._members import buffer_names, named_arrays, named_entries, named_tree
+from lucid.nn.conv_transpose import ConvTranspose3d
 from lucid.nn.embedding import Embedding
 from lucid.nn.group_norm import LayerNorm
 import mlx.core as mx
@@ -104,8 +104,9 @@ def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
     """A table of what each layer would produce, hold and compute for an input.
 
     Nothing is computed, and nothing about the model changes: lazy layers are as lazy
-    afterwards. Multiply-adds are those of weights with two axes or more; memory is that
-    of the outputs, which training keeps for the gradients.
+    afterwards. Multiply-adds are those of convolutions and linear maps, half of what
+    PyTorch's flop counter says; norms, pools and interpolation count as nothing beside
+    them. Memory is that of the outputs, which training keeps for the gradients.
 
     Args:
         model: a module of Lucid's or MLX's.
@@ -194,8 +195,7 @@ def _reporting(kind: Any, name: str, report: Callable[[LayerSummary], None]) -> 
             for key, value in named_entries(self)
             if isinstance(value, mx.array) and key not in buffers
         ]
-        leaves = (value for _, value in tree_flatten(output))
-        outputs = [value for value in leaves if isinstance(value, mx.array)]
+        outputs = _arrays(output)
         report(
             LayerSummary(
                 name=name,
@@ -203,7 +203,7 @@ def _reporting(kind: Any, name: str, report: Callable[[LayerSummary], None]) -> 
                 output_shape=outputs[0].shape if outputs else (),
                 # A layer called again has the same parameters.
                 parameters=sum(a.size for a in arrays) if next(calls) == 0 else 0,
-                multiply_adds=_multiply_adds(self, args, outputs),
+                multiply_adds=_multiply_adds(self, _arrays((args, kwargs)), outputs),
                 activation_bytes=sum(value.nbytes for value in outputs),
             )
         )
@@ -212,15 +212,22 @@ def _reporting(kind: Any, name: str, report: Callable[[LayerSummary], None]) -> 
     return type(kind.__name__, (kind,), {"__call__": call})
 
 
+def _arrays(tree: Any) -> list[mx.array]:
+    leaves = (value for _, value in tree_flatten(tree))
+    return [value for value in leaves if isinstance(value, mx.array)]
+
+
 def _multiply_adds(
-    layer: mlx.nn.Module, args: tuple[Any, ...], outputs: list[mx.array]
+    layer: mlx.nn.Module, inputs: list[mx.array], outputs: list[mx.array]
 ) -> int:
     """Each output number costs one row of the weight (O, ...): linear, convolution."""
     weight = layer.get("weight")
     if weight is None or weight.ndim < 2 or isinstance(layer, _NO_PRODUCTS):
         return 0
-    if isinstance(layer, _TRANSPOSED):  # each input voxel costs the weight's taps
-        return math.prod(args[0].shape[:-1]) * weight.size
+    if isinstance(layer, ConvTranspose3d):  # each input number costs its taps
+        return inputs[0].size * weight.size // weight.shape[0]
+    if isinstance(layer, _TRANSPOSED):  # (O, ..., C)
+        return inputs[0].size * weight.size // weight.shape[-1]
     return sum(value.size for value in outputs) * weight.size // weight.shape[0]
 
 

@@ -89,6 +89,21 @@ def test_transposed_convolutions_cost_their_inputs():
     assert summary.multiply_adds == 64 * 3 * 5 * 8
 
 
+def test_lucids_transposed_convolutions_cost_their_inputs():
+    layer = nn.LazyConvTranspose3d(6, 2, stride=2, groups=3)
+    for shape in ((2, 3, 4, 4, 4), (3, 4, 4, 4)):
+        summary = lucid.summary(layer, shape)
+        assert summary.multiply_adds == mx.zeros(shape).size * 2 * 8
+    assert lucid.summary(layer, input=(1, 3, 1, 1, 1)).multiply_adds == 3 * 2 * 8
+
+
+def test_interpolation_and_pools_count_as_nothing():
+    model = nn.Sequential(nn.MaxPool3d(2), nn.Upsample(scale_factor=2, mode="area"))
+    summary = lucid.summary(model, (1, 2, 4, 4, 4))
+    assert [layer.multiply_adds for layer in summary.layers] == [0, 0]
+    assert summary.layers[1].output_shape == (1, 2, 4, 4, 4)
+
+
 def test_text_and_html_hold_the_same_rows():
     summary = lucid.summary(Net(), (1, 4, 3, 3, 5))
     assert str(summary) == repr(summary)
