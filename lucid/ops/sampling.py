@@ -74,7 +74,13 @@ def cells_of(places: mx.array, corners: Corners) -> mx.array:
     return (((volume * depth + d) * height + h) * width + w).flatten()
 
 
-def sample(weight: mx.array, x: mx.array, cell: mx.array, corners: Corners) -> mx.array:
+def sample(
+    weight: mx.array,
+    x: mx.array,
+    cell: mx.array,
+    corners: Corners,
+    plain: bool = False,
+) -> mx.array:
     """The sum over its corners of their weights times x at them: (points, C).
 
     Args:
@@ -82,6 +88,8 @@ def sample(weight: mx.array, x: mx.array, cell: mx.array, corners: Corners) -> m
         x: (N, D, H, W, C), likewise.
         cell: (points,), of each point's first corner.
         corners: of the volumes.
+        plain: whether to leave the derivatives to MLX, which scatters.
+        plain: whether to leave the derivatives to MLX, which scatters.
     """
 
     def vjp(arrays: Any, dy: mx.array) -> tuple[mx.array, ...]:
@@ -101,7 +109,8 @@ def sample(weight: mx.array, x: mx.array, cell: mx.array, corners: Corners) -> m
         assert total is not None
         return total
 
-    return with_derivatives(forward, vjp)(weight, x, cell)
+    function = forward if plain else with_derivatives(forward, vjp)
+    return function(weight, x, cell)
 
 
 def _weight_gradient(

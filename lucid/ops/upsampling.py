@@ -70,7 +70,8 @@ class Gather:
         rows, length = math.prod(before), math.prod(after)
         outputs = self.index.shape[1]
         if length == 1:  # rows of one voxel are slow to gather: of one column each
-            columns = mx.contiguous(x.reshape(rows, self.size).T)
+            columns = x.reshape(rows, self.size).T.flatten()  # a copy
+            columns = columns.reshape(self.size, rows)
             y = self._rows(columns, 1, rows).reshape(outputs, rows).T
         else:
             y = self._rows(x.reshape(rows * self.size, length), rows, length)
@@ -130,12 +131,16 @@ AxisMap: TypeAlias = Gather | Repeat | Sum
 """What happens along an axis: called with an array and the axis."""
 
 
-def resample(x: mx.array, maps: Sequence[tuple[int, AxisMap]]) -> mx.array:
+def resample(
+    x: mx.array, maps: Sequence[tuple[int, AxisMap]], plain: bool = False
+) -> mx.array:
     """Apply each axis's map, differentiable to any order.
 
-    Sums of half types are made in float32, and rounded once.
+    Sums of half types are made in float32, and rounded once. `plain` leaves the
+    derivatives to MLX, which scatters.
     """
-    return _resample(x, _in_order(maps))
+    ordered = _in_order(maps)
+    return _apply(x, ordered) if plain else _resample(x, ordered)
 
 
 Maps: TypeAlias = list[tuple[int, AxisMap]]
@@ -152,15 +157,16 @@ def _in_order(maps: Sequence[tuple[int, AxisMap]]) -> Maps:
     return [*shrinking, *reversed(growing)]
 
 
-def _resample(x: mx.array, maps: Maps) -> mx.array:
-    def forward(x: mx.array) -> mx.array:
-        is_half = x.dtype in (mx.float16, mx.bfloat16)
-        wide = is_half and any(of_axis.is_sum for _, of_axis in maps)
-        y = x.astype(mx.float32) if wide else x
-        for axis, of_axis in maps:
-            y = of_axis(y, axis)
-        return y.astype(x.dtype)
+def _apply(x: mx.array, maps: Maps) -> mx.array:
+    is_half = x.dtype in (mx.float16, mx.bfloat16)
+    wide = is_half and any(of_axis.is_sum for _, of_axis in maps)
+    y = x.astype(mx.float32) if wide else x
+    for axis, of_axis in maps:
+        y = of_axis(y, axis)
+    return y.astype(x.dtype)
 
+
+def _resample(x: mx.array, maps: Maps) -> mx.array:
     def vjp(_: Any, dy: mx.array) -> mx.array:
         transposed = [(axis, of_axis.transposed) for axis, of_axis in reversed(maps)]
         return _resample(dy, transposed)
@@ -168,7 +174,7 @@ def _resample(x: mx.array, maps: Maps) -> mx.array:
     def jvp(_: Any, tangent: mx.array) -> mx.array:
         return _resample(tangent, maps)
 
-    return with_derivatives(forward, vjp, jvp)(x)
+    return with_derivatives(lambda x: _apply(x, maps), vjp, jvp)(x)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -78,13 +78,14 @@ def grid_sample(
     corners = Corners(1 if mode == "nearest" else 2, x.shape)
     first, weight = _around(places, size, mode)
     cell = sampling.cells_of(first, corners)
-    y = sampling.sample(weight, x, cell, corners)
+    y = sampling.sample(weight, x, cell, corners, _device.is_plain())
     y = (
         y.reshape(*grid.shape[:-1], x.shape[-1])
         .transpose(0, 4, 1, 2, 3)
         .astype(input.dtype)
     )
-    return y if _device.on_gpu() else mx.contiguous(y)
+    # A GPU goes on with channels last; MLX exports no `contiguous`.
+    return y if _device.on_gpu() or _device.is_plain() else mx.contiguous(y)
 
 
 def affine_grid(

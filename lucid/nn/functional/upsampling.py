@@ -99,10 +99,11 @@ def interpolate(
             range(first, first + 3), before, after, scales, strict=True
         )
     ]
+    plain = _device.is_plain()
     if first == 2:
-        return upsampling.resample(input, maps)
+        return upsampling.resample(input, maps, plain)
     # Channels-last memory, as convolutions leave it on a GPU.
-    y = upsampling.resample(input.transpose(0, 2, 3, 4, 1), maps)
+    y = upsampling.resample(input.transpose(0, 2, 3, 4, 1), maps, plain)
     return y.transpose(0, 4, 1, 2, 3)
 
 

@@ -189,6 +189,22 @@ def test_mapped_it_is_the_same():
     assert mx.allclose(mapped, want, atol=1e-6)
 
 
+def test_plain_operations_can_be_exported_and_their_gradient_mapped(tmp_path):
+    x, grid, _ = map(mx.array, problem())
+    path = str(tmp_path / "warp.mlxfn")
+
+    def squares(x: mx.array, grid: mx.array) -> mx.array:
+        return F.grid_sample(x[None], grid[None]).square().sum()
+
+    want = mx.stack([mx.grad(squares)(a, b) for a, b in zip(x, grid, strict=True)])
+    with lucid.plain_operations():
+        mx.export_function(path, F.grid_sample, x, grid)
+        mapped = mx.vmap(mx.grad(squares))(x, grid)
+    (got,) = mx.import_function(path)(x, grid)
+    assert_close(got, F.grid_sample(x, grid), "output")
+    assert_close(mapped, want, "dx")
+
+
 @pytest.mark.parametrize("aligned", [False, True])
 def test_the_grid_of_the_identity_gives_the_volume(aligned):
     theta = mx.array(np.eye(3, 4, dtype=np.float32)[None])

@@ -172,6 +172,21 @@ def test_two_runs_give_the_same_bits():
     assert mx.array_equal(gradient(), gradient())
 
 
+def test_plain_operations_can_be_exported(tmp_path):
+    x = lucid.randn(1, 2, 4, 5, 6)
+    path = str(tmp_path / "up.mlxfn")
+
+    def up(x: mx.array) -> mx.array:
+        return F.interpolate(x, (7, 10, 3), mode="trilinear")
+
+    with lucid.plain_operations():
+        mx.export_function(path, up, x)
+        plain = mx.grad(lambda x: up(x).square().sum())(x)
+    (got,) = mx.import_function(path)(x)
+    assert mx.array_equal(got, up(x))
+    assert_close(plain, mx.grad(lambda x: up(x).square().sum())(x), "dx")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
