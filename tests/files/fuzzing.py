@@ -5,6 +5,7 @@ python -m tests.files.fuzzing npz 7 1000     # format, seed, number of files
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 import random
@@ -30,6 +31,7 @@ MOST_SECONDS = 10
 def main(kind: str, seed: int, count: int) -> int:
     """How many files were read and how many refused, as JSON; 1 after a failure."""
     limit_memory()
+    watch = Watch()
     began, loaded, refused = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hostile"
@@ -38,7 +40,9 @@ def main(kind: str, seed: int, count: int) -> int:
             path.write_bytes(data)
             signal.alarm(MOST_SECONDS)  # its default action ends the process
             try:
-                check(lucid.load(path))
+                with watch:
+                    value = lucid.load(path, unknown="error" if i % 2 else "skip")
+                check(value)
                 loaded += 1
             except lucid.CheckpointError as error:
                 if not str(error).startswith(str(path)):
@@ -47,6 +51,9 @@ def main(kind: str, seed: int, count: int) -> int:
             except BaseException:  # noqa: BLE001
                 return fail(i, data)
             signal.alarm(0)
+    if watch.events and kind == "pytorch":  # NumPy compiles the headers of .npz
+        print(watch.events[:10], file=sys.stderr)
+        return 1
     result = {"loaded": loaded, "refused": refused, "peak_mib": peak() >> 20}
     print(json.dumps(result | {"seconds": round(time.monotonic() - began, 1)}))
     return 0
@@ -60,6 +67,7 @@ class Watch:
     def __init__(self) -> None:
         self.events: list[str] = []
         self._on = False
+        codecs.lookup("cp437")  # names of entries; imported at the first call
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:

@@ -27,7 +27,7 @@ def fuzz(kind: str, seed: int, count: int) -> dict[str, float]:
 @pytest.mark.parametrize("kind", GENERATORS)
 def test_hostile_files_are_read_or_refused(kind: str):
     result = fuzz(kind, seed=0, count=1000)
-    assert min(result["loaded"], result["refused"]) > 100
+    assert min(result["loaded"], result["refused"]) > 50
     assert result["loaded"] + result["refused"] == 1000
 
 
