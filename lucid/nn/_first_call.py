@@ -17,13 +17,13 @@ import contextvars
 import copy
 from functools import partial
 import itertools
-import secrets
 import threading
 from typing import Any
 
 from lucid.creation import get_rng_state, set_rng_state
 from lucid.nn import _hooks
 from lucid.nn._members import named_tree
+from lucid.nn._traces import is_placeholder, restore_rng_state
 import mlx.core as mx
 import mlx.nn
 
@@ -84,20 +84,23 @@ def create(call: Callable[[], Any], *models: mlx.nn.Module) -> None:
     """Have every lazy layer that `call` reaches create its arrays, or none."""
     if in_trial():
         call()  # and leave the layers to that trial
-        return
-    with LOCK:
-        trial = try_out(call, *models)
-        try:
-            set_rng_state(trial.weights_key)
-            for _, entries, attributes in trial.drawn:
-                # MLX evaluates no array on one thread that another left unevaluated.
-                if attributes["_thread"] != threading.get_native_id():
-                    evaluate(*entries.values())
-            _fill(trial.drawn)
-        except BaseException:
-            if all(vars(layer)["_waiting"] for layer, _, _ in trial.drawn):
-                _go_back_to(trial.key)
-            raise
+    else:
+        with LOCK:
+            _adopt(try_out(call, *models))
+
+
+def _adopt(trial: _Trial) -> None:
+    try:
+        set_rng_state(trial.weights_key)
+        for _, entries, attributes in trial.drawn:
+            # MLX evaluates no array on one thread that another left unevaluated.
+            if attributes["_thread"] != threading.get_native_id():
+                list(map(is_placeholder, entries.values()))  # evaluates them
+        _fill(trial.drawn)
+    except BaseException:
+        if all(vars(layer)["_waiting"] for layer, _, _ in trial.drawn):
+            restore_rng_state(trial.key)
+        raise
 
 
 def draw(layer: Any, fill: Callable[[], Any]) -> None:
@@ -129,20 +132,9 @@ def try_out(call: Callable[[], Any], *models: mlx.nn.Module) -> _Trial:
             trial.put_back()
     except BaseException:
         trial.put_back()  # again: an interrupt may have stopped the first
-        _go_back_to(trial.key)
+        restore_rng_state(trial.key)
         raise
     return trial
-
-
-def _go_back_to(key: mx.array) -> None:
-    """Set the random state after an error; reseed if that leaves an mx.compile.
-
-    Of a trace that captured the random state, MLX would leave a placeholder there, at
-    which every later draw fails.
-    """
-    set_rng_state(key)
-    if is_placeholder(key):
-        mx.random.seed(secrets.randbits(64))
 
 
 Contents = tuple[Any, dict[str, Any], dict[str, Any]]  # a module, entries, attributes
@@ -226,24 +218,3 @@ def _fill(contents: Iterable[Contents]) -> None:
         old += module, vars(module)
         new += entries, attributes
     list(itertools.chain(map(dict.clear, old), map(dict.update, old, new)))
-
-
-def evaluate(*values: Any) -> None:
-    """Evaluate what can be: not placeholders, nor what another thread left undone."""
-    for value in values:
-        is_placeholder(value)
-
-
-def is_placeholder(array: mx.array) -> bool:
-    """Whether an array stands for an input of a function that mx.compile is tracing.
-
-    Or did so in a trace that has ended: such an array has no value and never will. (One
-    that another thread left unevaluated has one, though it cannot be had here.)
-    """
-    try:
-        mx.eval(array)
-    except ValueError:
-        return True
-    except RuntimeError as error:
-        return "without a primitive" in str(error)
-    return False

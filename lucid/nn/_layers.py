@@ -12,6 +12,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lucid._types import integer
+from lucid.nn import _first_call
 from lucid.nn._allowed import (
     check_member,
     check_name,
@@ -57,6 +58,7 @@ class Layers(Module):
                 f"got {type(layer).__name__}."
             )
         check_no_cycle(self, argument, layer)
+        _first_call.new_era()  # it may be lazy
         return layer
 
     def _index(self, index: Any) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-import io
 import threading
 from typing import Any
 
 from lucid._types import DTYPES, Tensor, dtype_name
 from lucid.creation import get_rng_state, set_rng_state
 from lucid.nn import _first_call
-from lucid.nn._first_call import create_from, is_placeholder
+from lucid.nn._first_call import create_from
 from lucid.nn._layer import Layer
 from lucid.nn._state_dict import fits
+from lucid.nn._traces import is_differentiated, is_placeholder
 from lucid.nn._uninitialized import UninitializedParameterError, uninitialized_names
 import mlx.core as mx
 
@@ -76,8 +76,8 @@ class LazyModule(Layer):
         names = [name for name in self.parameter_shapes() if name in self]
         self._no_grad.uninitialized = frozenset(names)
         self._no_grad.layer = repr(self)
-        self._dtypes = tuple((name, dtype_name(self[name].dtype)) for name in names)
-        self._asked: tuple[Any, ...] = ()  # functions and casts, to do once drawn
+        vars(self)["_declared"] = {name: self[name] for name in names}
+        self._asked: tuple[Callable[[LazyModule], Any], ...] = ()  # once drawn
         self._thread = threading.get_native_id()
         # In MLX's dict, and so a placeholder in a trace that captured this layer; the
         # underscore keeps it out of parameters().
@@ -90,7 +90,7 @@ class LazyModule(Layer):
     ) -> None:
         """Create the arrays for these sizes, and draw those that have no value yet."""
         names, before = uninitialized_names(self), dict(vars(self))
-        if any(self[n].size == 0 and _is_differentiated(self[n]) for n in names):
+        if any(self[n].size == 0 and is_differentiated(self[n]) for n in names):
             what = "a gradient with respect to parameters()"
             raise UninitializedParameterError(what, [repr(self)])
         values = {n: self[n] for n in names if self[n].size} | dict(values or {})
@@ -98,23 +98,17 @@ class LazyModule(Layer):
         self._no_grad = self._no_grad.initialized()
         for name, size in sizes.items():
             setattr(self, name, size)
-        if values.keys() != names or any(map(callable, before["_asked"])):
-            self._check_trace()
-            for name in names:  # in the dtype it was asked for with
-                dict.__setitem__(self, name, _empty(dict(self._dtypes)[name]))
-            super()._start()
-            for step in before["_asked"]:
-                self._do(step)
-        dict.update(self, values)  # a state dict outranks what was asked before
+        self._check_trace()
+        key = get_rng_state()
+        dict.update(self, {name: self._declared[name] for name in names})
+        super()._start()
+        for step in before["_asked"]:
+            step(self)
+        if values.keys() == names:
+            set_rng_state(key)  # nothing that was drawn is kept
+        dict.update(self, values)
         if is_placeholder(self._token):
             vars(self)["_lost"] = before
-
-    def _do(self, step: Any) -> None:
-        if callable(step):
-            step(self)
-        elif step[0] in self:
-            name, dtype = step
-            dict.__setitem__(self, name, self[name].astype(DTYPES[dtype]))
 
     def _check_trace(self) -> None:
         if is_placeholder(get_rng_state()) and not is_placeholder(self._token):
@@ -137,7 +131,7 @@ class LazyModule(Layer):
         names = lost["_no_grad"].uninitialized
         if any(is_placeholder(self[name]) for name in names):
             for name in names:
-                dict.__setitem__(self, name, _empty(dtype_name(self[name].dtype)))
+                dict.__setitem__(self, name, mx.array([], self[name].dtype))
             vars(self).update(lost)
             _first_call.new_era()
             raise RuntimeError(
@@ -163,9 +157,10 @@ class LazyModule(Layer):
         is_waiting = name in uninitialized_names(self)
         is_empty = isinstance(value, mx.array) and value.size == 0
         if is_waiting and is_empty:
-            _first_call.evaluate(value)  # here, for other threads
             if name in self and value.dtype != self[name].dtype:
-                self._asked = (*self._asked, (name, dtype_name(value.dtype)))
+                self.apply_later(
+                    partial(_cast, name=name, dtype=dtype_name(value.dtype))
+                )
         elif is_waiting and isinstance(value, mx.array):
             expected = self.parameter_shapes()[name]
             if not fits(value.shape, expected):
@@ -177,7 +172,7 @@ class LazyModule(Layer):
             create_from([(self, {name: value})])
             set_rng_state(key)  # where an eager layer draws nothing
             return
-        elif is_empty and name in dict(vars(self).get("_dtypes", ())):
+        elif is_empty and name in vars(self).get("_declared", ()):
             raise ValueError(
                 f"`{name}` of {self!r} cannot become empty: an optimizer was given "
                 "init(model.parameters()) before this weight existed. Use those "
@@ -186,22 +181,6 @@ class LazyModule(Layer):
         dict.__setitem__(self, name, value)
 
 
-def _empty(dtype: str) -> Tensor:
-    return mx.array([], DTYPES[dtype])
-
-
-def _is_differentiated(array: Tensor) -> bool:
-    """Whether a gradient with respect to this array is being taken.
-
-    MLX keeps the history of what is made of it then, even of evaluated arrays.
-    """
-    made = array[None]
-    try:
-        mx.eval(made)
-    except ValueError:
-        made = array  # a placeholder of mx.compile, which has no history of its own
-    except RuntimeError:
-        return False  # of a trace that has ended
-    history = io.StringIO()
-    mx.export_to_dot(history, made)
-    return "label" in history.getvalue()
+def _cast(layer: LazyModule, name: str, dtype: str) -> None:
+    if name in layer:
+        dict.__setitem__(layer, name, layer[name].astype(DTYPES[dtype]))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import integer
+from lucid.nn import _first_call
 from lucid.nn._allowed import check_name, check_no_cycle
 from lucid.nn._layers import Layer, Layers, listed, pairs
 from lucid.nn._module import Module
@@ -118,6 +119,7 @@ class ModuleDict(Module):
         if not isinstance(name, str) or name not in self:
             check_name(self, name)
         check_no_cycle(self, name, layer)
+        _first_call.new_era()  # it may be lazy
         super().__setitem__(name, layer)
 
     def add_module(self, name: str, module: Any) -> None:
