@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lucid._device import is_plain
@@ -12,7 +13,7 @@ import mlx.core as mx
 def embedding(
     indices: mx.array, weight: mx.array, no_gradient: int | None, by_frequency: bool
 ) -> mx.array:
-    """The rows (..., E) of the weight (V, E) at the indices (...).
+    """The rows (..., E) of the weight (V, E) at indices (...), NaN if there is none.
 
     Args:
         indices: of rows.
@@ -21,26 +22,29 @@ def embedding(
         by_frequency: whether a row's gradient is divided by how often it was taken.
     """
 
+    count, width = weight.shape
+    inside = mx.logical_and(indices >= 0, indices < count)
+
     def vjp(arguments: Any, dy: mx.array) -> tuple[mx.array, mx.array]:
-        indices, weight = arguments
-        rows, width = weight.shape
-        flat = indices.reshape(-1).astype(mx.int32)
-        flat = mx.where(flat < 0, flat + rows, flat)
+        rows, weight = arguments
+        # What is no row belongs to one after the last.
+        flat = mx.where(inside, rows, count).reshape(-1)
         dy = dy.reshape(-1, width).astype(mx.float32)
         if by_frequency:
-            ones = mx.ones((flat.size, 1))
-            dy = dy / mx.maximum(sums_by_row(ones, flat, rows), 1)[flat]
-        dweight = sums_by_row(dy, flat, rows)
+            times = sums_by_row(mx.ones((flat.size, 1)), flat, count + 1)
+            dy = dy / times[flat]
+        dweight = sums_by_row(dy, flat, count)
         if no_gradient is not None:
-            kept = mx.arange(rows)[:, None] != no_gradient
-            dweight = mx.where(kept, dweight, 0)
-        return mx.zeros_like(indices), dweight.astype(weight.dtype)
+            is_kept = mx.arange(count)[:, None] != no_gradient
+            dweight = mx.where(is_kept, dweight, 0)
+        return mx.zeros_like(rows), dweight.astype(weight.dtype)
 
-    def take(indices: mx.array, weight: mx.array) -> mx.array:
-        return weight[indices]
+    def take(rows: mx.array, weight: mx.array) -> mx.array:
+        return weight[rows]
 
     function = take if is_plain() else with_derivatives(take, vjp)
-    return function(indices, weight)
+    found = function(mx.where(inside, indices, 0).astype(mx.int32), weight)
+    return mx.where(inside[..., None], found, math.nan)
 
 
 def sums_by_row(values: mx.array, rows: mx.array, count: int) -> mx.array:

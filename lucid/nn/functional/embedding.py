@@ -61,7 +61,8 @@ def embedding(
     """The rows of `weight` at the indices.
 
     Args:
-        input: indices below V, of an integer dtype.
+        input: indices below V, of an integer dtype. At what is no index, the output is
+            NaN: looking would compute the array.
         weight: a row for each index.
         padding_idx: an index whose row has no gradient.
         max_norm: must be None: a look-up changes no weight.
@@ -82,8 +83,10 @@ def embedding(
     check_indices("input", input)
     check_array("weight", weight)
     check_float_dtype("weight", weight.dtype)
-    if weight.ndim != 2:
-        raise ValueError(f"`weight` must be (V, E), got shape {weight.shape}.")
+    if weight.ndim != 2 or (weight.shape[0] == 0 and input.size):
+        raise ValueError(
+            f"`weight` must be (V, E), V at least 1, got shape {weight.shape}."
+        )
     check_embedding_options(max_norm, sparse)
     if padding_idx is not None:
         padding_idx = check_padding_idx(padding_idx, weight.shape[0])

@@ -46,7 +46,7 @@ def batch_norm(
         bias: a summand for each channel; None is 0.
         training: whether to use the batch's mean and variance (of n).
         momentum: how far running statistics move.
-        eps: added to the variance.
+        eps: added to the variance; in training, more than 0.
 
     Shape:
         - input: (N, C) or (N, C, ...), volumes (N, C, D, H, W); N may be 0
@@ -62,7 +62,7 @@ def batch_norm(
         >>> import lucid, lucid.nn.functional as F
         >>> mean, var = lucid.zeros(2), lucid.ones(2)
         >>> x = lucid.tensor([[1.0, 2.0], [3.0, 6.0]])
-        >>> F.batch_norm(x, mean, var, training=True, eps=0)
+        >>> F.batch_norm(x, mean, var, training=True, eps=1e-12)
         array([[-1, -1],
                [1, 1]], dtype=float32)
         >>> mean
@@ -72,6 +72,9 @@ def batch_norm(
     check_per_channel(input, channels, weight=weight, bias=bias)
     check_running(channels, running_mean, running_var)
     momentum = check_momentum(momentum)
+    if real("eps", eps) < 0 or (training and eps == 0):
+        rule = "positive in training" if training else "at least 0"
+        raise ValueError(f"`eps` (={eps}) must be {rule}.")
     if not flag("training", training):
         if running_mean is None or running_var is None:
             raise ValueError("`running_mean` must be given where `training` is False.")

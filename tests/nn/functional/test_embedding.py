@@ -59,6 +59,15 @@ def test_no_indices_have_no_rows_and_no_gradient():
     assert (mx.grad(lambda w: F.embedding(none, w).sum())(weight) == 0).all()
 
 
+@pytest.mark.parametrize("bad", [-1, 9, 2**31, 2**40])
+def test_what_is_no_index_becomes_nan_and_has_no_gradient(bad):
+    indices = mx.array([bad, 8, 0], mx.int64)
+    y = F.embedding(indices, mx.array(WEIGHT))
+    assert np.isnan(np.array(y)).all(1).tolist() == [True, False, False]
+    gradient = mx.grad(lambda w: F.embedding(indices, w)[1:].sum())(mx.array(WEIGHT))
+    assert gradient.sum(1).tolist() == [4, 0, 0, 0, 0, 0, 0, 0, 4]
+
+
 def test_half_types_add_up_in_float32():
     weight = mx.ones((2, 3), mx.float16)
     indices = lucid.zeros(5000, dtype="int32")
