@@ -32,13 +32,13 @@ def main() -> None:
 
 
 def make_calls(seed: int, start: int, stop: int) -> None:
-    """Print each call's number before it, what came of it after it."""
+    """Print each call before it is made, and then what came of it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
     for number in range(start, stop):
-        print(number, flush=True)
         call = calls.make(seed, number)
+        print(number, call, flush=True)
         signal.alarm(SECONDS)
         try:
             verdict = calls.run(call)

@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 import numpy as np
 
 from tests.fuzz.targets import Target, bases, targets
-from tests.fuzz.values import BY_NAME, evaluated, odd, plausible
+from tests.fuzz.values import evaluated, odd, plausible
 from tests.layers import ROWS
 
 Arguments = dict[str, str]
@@ -118,7 +118,12 @@ def _inputs(target: Target, row: int | None, rng: random.Random) -> list[str]:
         return [
             f"mx.array(ROWS[{row}].draw()[{i}])" for i in range(len(ROWS[row].inputs))
         ]
-    return [rng.choice(BY_NAME["input"])]
+    forward = getattr(getattr(nn, target.name.removeprefix("nn.")), "forward", None)
+    taken = list(inspect.signature(forward).parameters.values())[1:] if forward else []
+    needed = [
+        p.name for p in taken if p.default is p.empty and p.kind.name[:3] != "VAR"
+    ]
+    return [plausible(name, "Tensor", rng) for name in needed or ["input"]]
 
 
 @dataclass
@@ -142,8 +147,8 @@ def run(call: Call) -> Verdict:
     if owner is not None:
         function = getattr(owner, call.target.name.rpartition(".")[2])
     names = {parameter.name for parameter in call.target.parameters}
-    if call.target.name.endswith(".forward") or "inputs" in names:
-        names |= _called_with(type(owner) if owner is not None else nn.Sequential)
+    if "inputs" in names:  # for a model to be called with
+        names |= _called_with(nn.Sequential)
     watched = [owner, *arguments.values(), *starred, *inputs]
     made, verdict = _attempt(
         call,

@@ -11,6 +11,7 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 2000  # calls a process: starting one takes a second
@@ -65,13 +66,13 @@ def run(seed: int, count: int, workers: int = 1, start: int = 0) -> Report:
 def _chunk(seed: int, start: int, stop: int) -> Report:
     report = Report()
     for _ in range(MOST_DEATHS):
-        reached, ending = _child(seed, start, stop, report)
-        if not ending:
+        end = _child(seed, start, stop, report)
+        if not end.how:
             return report
-        first = _first_needed(seed, start, reached)
-        text = f"python -m tests.fuzz {seed} {first} {reached + 1}"
-        report.faults[f"{ending} in call {reached} of seed {seed}"] = text
-        start = reached + 1
+        first = _first_needed(seed, start, end.number)
+        again = f"python -m tests.fuzz --child {seed} {first} {end.number + 1}"
+        report.faults[f"{end.how} ({again})"] = end.call
+        start = end.number + 1
     return report
 
 
@@ -79,14 +80,21 @@ def _first_needed(seed: int, start: int, last: int) -> int:
     """The latest call from which on the process ends at `last` again."""
     before = 0
     while last - before > start:
-        if _child(seed, last - before, last + 1, Report())[1]:
+        if _child(seed, last - before, last + 1, Report()).how:
             return last - before
         before = 2 * before + 1
     return start
 
 
-def _child(seed: int, start: int, stop: int, report: Report) -> tuple[int, str]:
-    """(the last call begun, how the process ended there; nothing if it did not)."""
+class _End(NamedTuple):
+    """The last call that was begun, and how the process died there, if it did."""
+
+    number: int
+    call: str
+    how: str
+
+
+def _child(seed: int, start: int, stop: int, report: Report) -> _End:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.fuzz", "--child"]
@@ -97,17 +105,18 @@ def _child(seed: int, start: int, stop: int, report: Report) -> tuple[int, str]:
             capture_output=True,
             check=False,
         )
-    last, finished = start, False
-    for line in done.stdout.decode(errors="replace").splitlines():
+    last = line = f"{start} not even begun"
+    for line in done.stdout.decode(errors="replace").split("\n")[:-1]:
         if line.startswith("{"):
             _take(json.loads(line), report)
-        elif line.isdigit():
-            last = int(line)
-        finished = finished or line == "finished"
-    if finished and done.returncode == 0:
-        return last, ""
-    end = done.stderr.decode(errors="replace").strip()[-2000:]
-    return last, f"exit status {done.returncode}: {end}"
+        elif line[:1].isdigit():
+            last = line
+    number, _, call = last.partition(" ")
+    # MLX can print what is wrong and end the process with status 0.
+    if line == "finished" and done.returncode == 0:
+        return _End(int(number), call, "")
+    words = done.stderr.decode(errors="replace").strip()[-2000:]
+    return _End(int(number), call, f"exit status {done.returncode}: {words}")
 
 
 def _take(line: dict[str, str], report: Report) -> None:

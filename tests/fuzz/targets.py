@@ -20,9 +20,10 @@ MODULES = {
     "lucid.metrics": lucid.metrics,
     "lucid.optim": optim,
 }
-# `distributed` waits for other processes; the methods are between layers and laziness.
+# `distributed` waits for other processes. The methods are between layers and laziness,
+# and `forward` is what a call calls.
 LEFT_OUT = {"lucid.distributed"}
-PROTOCOL = {"apply_later", "materialize_from", "sizes_from"}
+PROTOCOL = {"apply_later", "forward", "materialize_from", "sizes_from"}
 
 
 @dataclass(frozen=True)
