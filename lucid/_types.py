@@ -100,6 +100,13 @@ def check_array(name: str, value: Any) -> None:
         )
 
 
+def check_real(name: str, value: Any) -> None:
+    """Refuse what is not an array of real numbers."""
+    check_array(name, value)
+    if mx.issubdtype(value.dtype, mx.complexfloating):
+        raise TypeError(f"`{name}` must be of real numbers, got complex64.")
+
+
 def check_floating(name: str, value: Any) -> None:
     """Refuse what is not an array of floating numbers."""
     check_array(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lucid._types import shown
 import mlx.core as mx
 import mlx.nn
 
@@ -78,20 +79,22 @@ def check_name(module: mlx.nn.Module, name: Any, numbers: bool = False) -> None:
     """
     kind = type(module).__name__
     if not isinstance(name, str):
-        raise TypeError(f"`name` (={name!r}) must be a string.")
+        raise TypeError(f"`name` (={shown(name)}) must be a string.")
     if not name or "." in name:
-        raise KeyError(f"`name` (={name!r}) must not be empty nor hold a dot.")
+        raise KeyError(f"`name` (={shown(name)}) must not be empty nor hold a dot.")
     if hasattr(module, name):
-        raise KeyError(f"`name` (={name!r}) is an attribute of this {kind} already.")
+        raise KeyError(
+            f"`name` (={shown(name)}) is an attribute of this {kind} already."
+        )
     if name.startswith("_"):
         raise ValueError(
-            f"`name` (={name!r}) must not start with an underscore: MLX leaves such "
-            "members out of a model."
+            f"`name` (={shown(name)}) must not start with an underscore: MLX leaves "
+            "such members out of a model."
         )
     if name.isdigit() and not numbers:
         raise ValueError(
-            f"`name` (={name!r}) must not be a number: nn.Sequential, nn.ModuleList "
-            "and nn.ParameterList number what they hold."
+            f"`name` (={shown(name)}) must not be a number: nn.Sequential, "
+            "nn.ModuleList and nn.ParameterList number what they hold."
         )
 
 

@@ -11,6 +11,7 @@ from lucid._types import (
     DTypeLike,
     check_float_dtype,
     resolve_dtype,
+    shown,
 )
 from lucid.nn._members import named_entries, named_tree
 import mlx.core as mx
@@ -103,10 +104,16 @@ class Castable(mlx.nn.Module):
 
     def set_dtype(self, dtype: mx.Dtype, predicate: Any = _is_floating) -> None:
         """MLX's cast of every array whose dtype the predicate takes (None: all)."""
-        mlx.nn.Module.apply(
-            self,
-            lambda x: x.astype(dtype) if predicate is None or predicate(x.dtype) else x,
-        )
+        if dtype is None:
+            raise TypeError("`dtype` must not be None.")
+        if predicate is not None and not callable(predicate):
+            raise TypeError(f"`predicate` (={shown(predicate)}) must be a function.")
+        wanted = resolve_dtype(dtype)
+
+        def cast(x: mx.array) -> mx.array:
+            return x.astype(wanted) if predicate is None or predicate(x.dtype) else x
+
+        mlx.nn.Module.apply(self, cast)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Have every parameter trained, or none: PyTorch's `unfreeze` and `freeze`."""
@@ -123,7 +130,7 @@ class Castable(mlx.nn.Module):
             ValueError: if `mode` is neither True nor False.
         """
         if not isinstance(mode, bool):
-            raise ValueError(f"`mode` (={mode!r}) must be True or False.")
+            raise ValueError(f"`mode` (={shown(mode)}) must be True or False.")
         self._set_training_mode(mode)
         for _, child in named_entries(self):
             if isinstance(child, mlx.nn.Module):

@@ -7,7 +7,7 @@ import functools
 from typing import Any, TypeVar
 import warnings
 
-from lucid._types import FLOAT_DTYPES
+from lucid._types import FLOAT_DTYPES, check_allocatable, shown
 from lucid.nn import _first_call
 from lucid.nn._members import named_arrays, named_tree
 from lucid.nn._uninitialized import (
@@ -24,6 +24,7 @@ ModuleT = TypeVar("ModuleT", bound=mlx.nn.Module)
 
 def has_uninitialized_params(model: mlx.nn.Module) -> bool:
     """Whether a lazy layer somewhere in the model has yet to create its parameters."""
+    check_module(model)
     return any(uninitialized_names(module) for _, module in named_tree(model))
 
 
@@ -75,7 +76,8 @@ def _as_input(model: mlx.nn.Module, value: Any) -> Any:
     if not is_shape or not value:
         return value
     if min(value) < 0:
-        raise ValueError(f"an input's shape (={tuple(value)}) must not be negative.")
+        raise ValueError(f"`inputs`: a shape (={shown(value)}) must not be negative.")
+    check_allocatable("`inputs`", tuple(value), itemsize=4)
     dtypes = (array.dtype for _, _, _, array in named_arrays(model))
     dtype = next((dtype for dtype in dtypes if dtype in FLOAT_DTYPES), mx.float32)
     return mx.zeros(tuple(value), dtype)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lucid._types import Tensor
+from lucid._types import Tensor, flag, shown
+from lucid.conversion import tensor
 from lucid.nn import _first_call, _hooks
 from lucid.nn._allowed import check_member, check_name
 from lucid.nn._cast import Castable
@@ -48,8 +49,8 @@ class Buffer(mx.array):
     """
 
     def __init__(self, data: Tensor, *, persistent: bool = True):
-        super().__init__(data)
-        self.persistent = persistent
+        super().__init__(tensor(data))
+        self.persistent = flag("persistent", persistent)
 
 
 # Methods of PyTorch's modules that nothing here would call.
@@ -199,9 +200,11 @@ class Module(Castable, Hooked, Named, Saved):
             TypeError: for what is no array, or a name that is no string.
             KeyError: for a name that is empty, holds a dot, or is an attribute already.
         """
-        self._register("buffer", name, tensor, name in self._no_grad.buffers)
+        is_saved = flag("persistent", persistent)
+        is_one = isinstance(name, str) and name in self._no_grad.buffers
+        self._register(name, "tensor", tensor, is_one)
         self._no_grad.add_buffer(name)
-        self._unsaved = self._unsaved - {name} if persistent else self._unsaved | {name}
+        self._unsaved = self._unsaved - {name} if is_saved else self._unsaved | {name}
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
         """Store an array to be trained: what assigning the attribute does.
@@ -214,16 +217,16 @@ class Module(Castable, Hooked, Named, Saved):
             TypeError: for what is no array, or a name that is no string.
             KeyError: for a name that is empty, holds a dot, or is an attribute already.
         """
-        is_one = isinstance(self.get(name), mx.array)
+        is_one = isinstance(name, str) and isinstance(self.get(name), mx.array)
         is_one = is_one and name not in self._no_grad.buffers
-        self._register("parameter", name, param, is_one)
+        self._register(name, "param", param, is_one)
 
-    def _register(self, kind: str, name: str, array: Any, replaces: bool) -> None:
+    def _register(self, name: str, argument: str, array: Any, replaces: bool) -> None:
         if not replaces:
             check_name(self, name)
         if array is not None and not isinstance(array, mx.array):
             raise TypeError(
-                f"{kind} `{name}` must be a lucid.Tensor or None, "
+                f"`{argument}` of `{name}` must be a lucid.Tensor or None, "
                 f"got {type(array).__name__}."
             )
         if array is None:
@@ -249,6 +252,8 @@ class Module(Castable, Hooked, Named, Saved):
             >>> names[0]
             'ReLU()'
         """
+        if not callable(fn):
+            raise TypeError(f"`fn` (={shown(fn)}) must be a function of a module.")
         for module in children_first(self, set()):
             if uninitialized_names(module):
                 module.apply_later(fn)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lucid import files
-from lucid._types import Tensor
+from lucid._types import Tensor, flag
 from lucid.nn._members import array_members, mlx_names, unsaved_names
 from lucid.nn._state_dict import Dtypes, IncompatibleKeys, load_state
 from lucid.nn._ties import settle_ties
@@ -74,7 +74,8 @@ class Saved(mlx.nn.Module):
         Raises:
             StateDictError: listing the mismatches of name, shape and dtype.
         """
-        dtypes = Dtypes(cast=cast, keep=assign)
+        dtypes = Dtypes(cast=flag("cast", cast), keep=flag("assign", assign))
+        strict = flag("strict", strict)
         return load_state(self, state_dict, strict, dtypes, copy=not assign)
 
     def save_weights(self, file: str | os.PathLike[str]) -> None:
@@ -93,8 +94,19 @@ class Saved(mlx.nn.Module):
         if isinstance(file_or_weights, str | os.PathLike):
             weights = files.load(file_or_weights)
         else:
-            weights = dict(file_or_weights)
+            weights = _pairs(file_or_weights)
         names = mlx_names(self)
         state = {names.get(name, name): array for name, array in weights.items()}
         self.load_state_dict(state, strict)
         return self
+
+
+def _pairs(weights: Any) -> dict[str, Any]:
+    """A dict of (name, array) pairs."""
+    try:
+        return dict(weights)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "`file_or_weights` must be a path or (name, array) pairs, got "
+            f"{type(weights).__name__}."
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid._types import Tensor, integer
+from lucid._types import Tensor, integer, shown
 from lucid.nn import functional as F
 from lucid.nn._module import Module
 from lucid.nn.functional.conv import channels_of
@@ -108,6 +108,6 @@ def _sides(padding: Any) -> Sides:
     if not isinstance(padding, tuple | list):
         padding = (padding,) * 6
     if len(padding) != 6:
-        raise ValueError(f"`padding` (={padding!r}) must be an int or six ints.")
+        raise ValueError(f"`padding` (={shown(padding)}) must be an int or six ints.")
     left, right, top, bottom, front, back = (integer("padding", p) for p in padding)
     return left, right, top, bottom, front, back

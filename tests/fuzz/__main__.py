@@ -10,6 +10,7 @@ import sys
 import warnings
 
 from tests.fuzz import calls, runner
+from tests.fuzz.verdict import Verdict, judged
 
 MEMORY = 8 * 2**30
 SECONDS = 60  # of one call; a signal that nobody handles ends the process
@@ -41,9 +42,9 @@ def make_calls(seed: int, start: int, stop: int) -> None:
         print(number, call, flush=True)
         signal.alarm(SECONDS)
         try:
-            verdict = calls.run(call)
+            verdict = judged(call)
         except Exception as error:  # noqa: BLE001 - of a look at what was left
-            verdict = calls.Verdict(fault=f"looked at before or after: {error!r}")
+            verdict = Verdict(fault=f"cannot be looked at: {error!r}")
         signal.alarm(0)
         told = {
             "call": str(call),

@@ -23,7 +23,7 @@ MODULES = {
 # `distributed` waits for other processes. The methods are between layers and laziness,
 # and `forward` is what a call calls.
 LEFT_OUT = {"lucid.distributed"}
-PROTOCOL = {"apply_later", "forward", "materialize_from", "sizes_from"}
+PROTOCOL = {"forward", "infer", "sizes_from", *vars(nn.LazyModule)}
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,27 @@ class Target:
     is_ours: bool
 
     @property
-    def is_layer(self) -> bool:
-        """Whether it makes something that can be called in turn."""
+    def starred(self) -> str:
+        """The name of its *args, if it has any."""
+        kinds = {p.kind: p.name for p in self.parameters}
+        return kinds.get(inspect.Parameter.VAR_POSITIONAL, "")
+
+    @property
+    def named(self) -> list[inspect.Parameter]:
+        """Its parameters but *args and **kwargs."""
+        return [p for p in self.parameters if not p.kind.name.startswith("VAR")]
+
+    @property
+    def forward(self) -> list[str]:
+        """What a layer that it makes is called with; nothing if it makes none."""
         made = self.owner is None and getattr(nn, self.name.removeprefix("nn."), None)
-        return isinstance(made, type) and issubclass(made, nn.Module)
+        forward = getattr(made, "forward", None)
+        if forward in (None, nn.Module.forward):
+            return []
+        taken = list(inspect.signature(forward).parameters.values())[1:]
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p for p in taken if p.default is p.empty and p.kind not in kinds]
+        return [parameter.name for parameter in needed] or ["input"]
 
 
 def targets() -> list[Target]:

@@ -46,6 +46,8 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "running_mean": ("mx.zeros((4,))",),
     "running_var": ("mx.ones((4,))",),
     "size": ("(2, 3)", "3", "(5, 6, 7)"),
+    "low": ("0", "-3"),
+    "high": ("10",),
     "fill_value": ("0", "1.5"),
     "value": ("0", "1.5"),
     "pad": ("(1, 1)", "(1, 0, 2, 1)"),

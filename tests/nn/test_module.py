@@ -352,3 +352,34 @@ def test_an_assigned_buffer_is_registered():
 def test_overrides_that_would_never_be_called_are_refused(name):
     with pytest.raises(TypeError, match=f"`Old.{name}` would never be called"):
         type("Old", (nn.Module,), {name: lambda self: None})
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda m: m.register_buffer("b", [1.0]), "tensor"),
+        (lambda m: m.register_buffer(["b"], mx.ones(1)), "name"),
+        (lambda m: m.register_buffer("b", mx.ones(1), persistent="no"), "persistent"),
+        (lambda m: m.register_parameter("p", 1.0), "param"),
+        (lambda m: m.register_parameter(None, mx.ones(1)), "name"),
+        (lambda m: m.apply(5), "fn"),
+        (lambda m: m.apply(mx.ones(1)), "fn"),
+        (lambda m: m.set_dtype("float"), "dtype"),
+        (lambda m: m.set_dtype(None), "dtype"),
+        (lambda m: m.set_dtype(mx.float16, predicate=True), "predicate"),
+        (lambda m: m.load_weights(5), "file_or_weights"),
+        (lambda m: m.load_weights([5]), "file_or_weights"),
+        (lambda m: m.load_state_dict({}, strict=mx.ones(2)), "strict"),
+        (lambda m: m.load_state_dict({}, cast="yes"), "cast"),
+        (lambda m: nn.Buffer("1"), "data"),
+        (lambda m: nn.Buffer(np.datetime64(1, "s")), "data"),
+        (lambda m: nn.has_uninitialized_params(5), "model"),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name_and_changes_nothing(call, name):
+    layer = nn.Conv3d(1, 2, 3)
+    before = {key: array.tolist() for key, array in layer.state_dict().items()}
+    with pytest.raises(TypeError, match=f"`{name}`"):
+        call(layer)
+    assert {key: a.tolist() for key, a in layer.state_dict().items()} == before
+    assert layer.weight.dtype == mx.float32

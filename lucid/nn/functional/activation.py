@@ -12,6 +12,7 @@ from lucid._types import (
     check_array,
     check_float_dtype,
     check_floating,
+    check_real,
     dtype_name,
     one_of,
     real,
@@ -28,7 +29,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), elementwise."""
-    check_array("input", input)
+    check_real("input", input)
     return mlx.nn.relu(input)
 
 
@@ -151,13 +152,13 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), elementwise."""
-    check_array("input", input)
+    check_real("input", input)
     return mx.sigmoid(input)
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent, elementwise."""
-    check_array("input", input)
+    check_real("input", input)
     return mx.tanh(input)
 
 
