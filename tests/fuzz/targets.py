@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import inspect
+import types
 from typing import Any
 
 import lucid
-from lucid import nn, optim
+from lucid import nn
 
 from tests.layers import ROWS
 
-MODULES = {
-    "lucid": lucid,
-    "nn": nn,
-    "F": nn.functional,
-    "nn.init": nn.init,
-    "lucid.metrics": lucid.metrics,
-    "lucid.optim": optim,
-}
-# `distributed` waits for other processes. The methods are between layers and laziness,
-# and `forward` is what a call calls.
-LEFT_OUT = {"lucid.distributed"}
+# `distributed` waits for other processes; `models` are large, and made of layers.
+LEFT_OUT = {"lucid.distributed", "lucid.models"}
+# These are between layers and laziness, and `forward` is what a call calls.
 PROTOCOL = {"forward", "infer", "sizes_from", *vars(nn.LazyModule)}
 
 
@@ -69,15 +62,24 @@ class Target:
 def targets() -> list[Target]:
     """Functions, classes, and the methods of classes."""
     found = []
-    for prefix, module in MODULES.items():
+    for prefix, module in _modules().items():
         for name, thing in _public(module):
             full = f"{prefix}.{name}"
-            if full in LEFT_OUT or not callable(thing) or _is_alias(thing):
+            if not callable(thing) or _is_alias(thing):
                 continue
             found.append(_target(full, thing, None))
             if isinstance(thing, type) and issubclass(thing, nn.Module):
                 found += _methods(full, thing)
     return found
+
+
+def _modules() -> dict[str, Any]:
+    """The modules of Lucid that have public names, by what they are called here."""
+    named = {"lucid": lucid, "nn": nn, "F": nn.functional, "nn.init": nn.init}
+    for name, thing in _public(lucid):
+        if isinstance(thing, types.ModuleType) and thing is not nn:
+            named[f"lucid.{name}"] = thing
+    return {name: thing for name, thing in named.items() if name not in LEFT_OUT}
 
 
 def _public(module: Any) -> Iterator[tuple[str, Any]]:
@@ -121,6 +123,8 @@ CONTAINERS = (
     "nn.Sequential(nn.LazyConv3d(2, 1), mlx.nn.Linear(7, 2))",
     "nn.ModuleList([nn.ReLU(), nn.Conv3d(4, 2, 1)])",
     "nn.ModuleDict({'a': nn.LazyConv3d(2, 1), 'b': nn.Identity()})",
+    "nn.ParameterList([mx.ones(2), mx.ones(3)])",
+    "nn.ParameterDict({'a': mx.ones(2)})",
 )
 
 
@@ -134,6 +138,7 @@ def bases(target: Target) -> list[str]:
     ]
     made += [(source[3 : source.index("(")], source) for source in CONTAINERS]
     assert target.owner is not None
-    return [
+    found = [
         source for name, source in made if issubclass(getattr(nn, name), target.owner)
     ]
+    return found or [f"nn.{target.owner.__name__}()"]

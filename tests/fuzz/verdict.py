@@ -43,8 +43,9 @@ def judged(call: Call) -> Verdict:
     starred = [evaluated(source) for source in call.starred]
     inputs = [evaluated(source) for source in call.inputs or ()]
     owner = evaluated(call.base) if call.base else None
-    function = evaluated(call.target.name) if owner is None else owner
-    if owner is not None:
+    if owner is None:
+        function = evaluated(call.target.name)
+    else:
         function = getattr(owner, call.target.name.rpartition(".")[2])
     speaks_of = {parameter.name for parameter in call.target.parameters}
     if "inputs" in speaks_of:  # for a model to be called with
@@ -63,7 +64,9 @@ def judged(call: Call) -> Verdict:
 
 def _calls_the_users(given: dict[str, Any]) -> bool:
     """Whether an error may come from a function or model that was handed in."""
-    functions = (given.get(name) for name in ("fn", "predicate", "hook"))
+    functions = (
+        given.get(name) for name in ("fn", "predicate", "hook", "predictor", "loss")
+    )
     is_mlxs = isinstance(given.get("model"), mlx.nn.Module)
     is_mlxs = is_mlxs and not isinstance(given["model"], nn.Module)
     return is_mlxs or any(map(callable, functions))

@@ -73,6 +73,9 @@ def interpolate(
     """
     _check_volumes(input)
     check_mode(mode, align_corners, antialias)
+    recompute = recompute_scale_factor is not None and flag(
+        "recompute_scale_factor", recompute_scale_factor
+    )
     before = input.shape[2:]
     if (size is None) == (scale_factor is None):
         raise ValueError(
@@ -81,13 +84,13 @@ def interpolate(
         )
     scales: Sequence[float | None] = (None, None, None)
     if scale_factor is None:
-        if recompute_scale_factor:
+        if recompute:
             raise ValueError("`recompute_scale_factor` needs `scale_factor`.")
         after = triple("size", size, minimum=1)
     else:
         factors = check_scale_factor(scale_factor)
         after = _scaled(before, factors)
-        if not recompute_scale_factor:
+        if not recompute:
             scales = factors
     if mode in ("trilinear", "area") or mx.issubdtype(input.dtype, mx.inexact):
         check_float_dtype("input", input.dtype)
