@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import itertools
 from typing import Any
 
-from lucid._types import Tensor, integer
+from lucid._types import Tensor, integer, shown
 import mlx.core as mx
 
 
@@ -34,9 +34,15 @@ def with_mirroring(
         >>> predict(lucid.zeros(1, 1, 4, 4, 4)).shape
         (1, 2, 4, 4, 4)
     """
+    if not callable(predictor):
+        raise TypeError(f"`predictor` (={shown(predictor)}) must be a function.")
+    if not isinstance(mirror_axes, Sequence):
+        raise TypeError(f"`mirror_axes` (={shown(mirror_axes)}) must be a tuple.")
     axes = [integer("mirror_axes", axis) for axis in mirror_axes]
     if len(set(axes)) < len(axes) or not set(axes) <= {0, 1, 2}:
-        raise ValueError(f"`mirror_axes` (={mirror_axes!r}) must be among 0, 1 and 2.")
+        raise ValueError(
+            f"`mirror_axes` (={shown(mirror_axes)}) must be among 0, 1 and 2."
+        )
     combinations = [
         chosen
         for count in range(len(axes) + 1)

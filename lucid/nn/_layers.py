@@ -207,7 +207,10 @@ def listed(name: str, members: Any) -> list[Any]:
     is_array = isinstance(members, mx.array)  # iterable to Python, with axes or without
     if is_array or not isinstance(members, Iterable):
         raise TypeError(f"`{name}` must be a list, got {type(members).__name__}.")
-    return list(members)
+    try:
+        return list(members)
+    except TypeError:  # NumPy's, of an array without axes
+        raise TypeError(f"`{name}` must be a list, got a number.") from None
 
 
 def pairs(name: str, members: Any) -> list[tuple[Any, Any]]:

@@ -107,18 +107,27 @@ class ModuleDict(Module):
     def __init__(self, modules: Modules | None = None):
         super().__init__()
         if modules is not None:
-            for name, layer in pairs("modules", modules):
-                self[name] = layer
+            self._put_all(modules)
 
-    def __setitem__(self, name: str, layer: Any) -> None:
+    def _put_all(self, modules: Modules) -> None:
+        found = pairs("modules", modules)
+        for name, layer in found:
+            self._check("modules", name, layer)
+        for name, layer in found:
+            self[name] = layer
+
+    def _check(self, argument: str, name: Any, layer: Any) -> None:
         if not isinstance(layer, mlx.nn.Module):
             raise TypeError(
-                f"`{name}` of a ModuleDict must be a module, "
+                f"`{argument}`: `{name}` of a ModuleDict must be a module, "
                 f"got {type(layer).__name__}."
             )
         if not isinstance(name, str) or name not in self:
             check_name(self, name)
         check_no_cycle(self, name, layer)
+
+    def __setitem__(self, name: str, layer: Any) -> None:
+        self._check("module", name, layer)
         _first_call.new_era()  # it may be lazy
         super().__setitem__(name, layer)
 
@@ -139,10 +148,12 @@ class ModuleDict(Module):
         if isinstance(modules, Mapping) and not any(
             isinstance(value, mlx.nn.Module) for value in modules.values()
         ):
-            super().update(dict(modules), strict)
-            return self
-        for name, layer in pairs("modules", modules):
-            self[name] = layer
+            try:
+                super().update(dict(modules), strict)
+            except ValueError as error:
+                raise ValueError(f"`modules`: {error}") from None
+        else:
+            self._put_all(modules)
         return self
 
 

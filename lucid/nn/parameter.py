@@ -78,14 +78,17 @@ class ParameterDict(Module):
         super().__init__()
         self.update(parameters)
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def _check(self, argument: str, name: Any, value: Any) -> None:
         if not isinstance(value, mx.array):
             raise TypeError(
-                f"`{name}` of a ParameterDict must be an array, "
+                f"`{argument}`: `{name}` of a ParameterDict must be an array, "
                 f"got {type(value).__name__}."
             )
         if not isinstance(name, str) or name not in self:
             check_name(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._check("value", name, value)
         super().__setitem__(name, value)
 
     def update(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -97,7 +100,10 @@ class ParameterDict(Module):
             parameters: a mapping of arrays, or (name, array) pairs.
             strict: MLX's; taken and without meaning here.
         """
-        for name, value in pairs("parameters", parameters):
+        found = pairs("parameters", parameters)
+        for name, value in found:
+            self._check("parameters", name, value)
+        for name, value in found:
             self[name] = value
         return self
 

@@ -25,8 +25,13 @@ LUCIDS_ERRORS = (
     nn.UninitializedParameterError,
 )
 LARGEST = 2**22  # bytes of a result that is evaluated
-# What MLX's methods call otherwise than the functions that they call.
-ALIASES = {"file": "path", "file_or_weights": "path"}
+# What is called otherwise by the function that refuses it.
+ALIASES = {
+    "file": {"path"},
+    "file_or_weights": {"path"},
+    "modules": {"name"},
+    "parameters": {"name"},
+}
 
 
 @dataclass
@@ -114,7 +119,7 @@ def _explains(error: Exception, speaks_of: set[str]) -> bool:
     if "malloc" in text or "`forward`" in text:
         return True
     said = set(re.findall(r"`(\w+)", text))
-    return any(name in said or ALIASES.get(name) in said for name in speaks_of)
+    return any(said & {name, *ALIASES.get(name, ())} for name in speaks_of)
 
 
 def _evaluate(result: Any) -> None:
