@@ -146,10 +146,12 @@ def integer(name: str, value: Any) -> int:
 
 
 def positive(name: str, value: Any) -> int:
-    """`value` as an int of at least 1."""
+    """`value` as an int of at least 1 that MLX can count to."""
     number = integer(name, value)
     if number < 1:
-        raise ValueError(f"`{name}` (={shown(number)}) must be at least 1.")
+        raise ValueError(f"`{name}` (={number}) must be at least 1.")
+    if number > LONGEST:
+        raise ValueError(f"`{name}` (={number}) must be at most {LONGEST}.")
     return number
 
 
@@ -177,9 +179,11 @@ def number(name: str, value: Any) -> Any:
     elif isinstance(value, np.generic | np.ndarray | mx.array) and value.ndim == 0:
         with contextlib.suppress(ValueError, RuntimeError):  # MLX's, in a trace
             plain = value.item()
-    if isinstance(plain, bool | int | float | complex):
+    if isinstance(plain, bool | float | complex):
         return plain
     if isinstance(plain, numbers.Integral):
+        if int(plain).bit_length() > 1024:
+            raise ValueError(f"`{name}` is a number that no dtype holds.")
         return int(plain)
     if isinstance(plain, numbers.Real):  # a fraction, a long double
         return _as_float(name, plain)

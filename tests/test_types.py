@@ -202,7 +202,7 @@ def test_an_integer_scalar_is_exact_or_refused(dtype: str):
         assert (got.dtype, got.item()) == (resolved, value)
     bad = bounds.min - 1, bounds.max + 1, 10**5000, 0.5, 1e30, np.inf, np.nan, 1j
     for value in bad:
-        with pytest.raises(ValueError, match=rf"`x` .* {dtype}"):
+        with pytest.raises(ValueError, match=rf"`x` .* ({dtype}|no dtype) holds"):
             _types.scalar("x", value, resolved)
 
 
@@ -216,7 +216,7 @@ def test_a_floating_scalar_is_rounded_as_numpy_rounds_it_or_refused(dtype: str):
             assert got.dtype == resolved
             np.testing.assert_equal(got.item(), np.array(value, dtype).item())
     for value in (int(largest) * 2, -int(largest) * 2, 10**5000, 1j):
-        with pytest.raises(ValueError, match=rf"`x` .* {dtype}"):
+        with pytest.raises(ValueError, match=rf"`x` .* ({dtype}|no dtype) holds"):
             _types.scalar("x", value, resolved)
 
 

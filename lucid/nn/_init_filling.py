@@ -20,9 +20,10 @@ def check_drawn(tensor: Tensor) -> None:
 
 
 def not_negative(name: str, value: float) -> float:
+    """A scale, which leaves room for what is drawn in float32."""
     number = finite(name, value)
-    if number < 0:
-        raise ValueError(f"`{name}` (={number}) must not be negative.")
+    if not 0 <= number <= 1e30:
+        raise ValueError(f"`{name}` (={number}) must be from 0 to 1e30.")
     return number
 
 

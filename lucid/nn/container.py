@@ -117,13 +117,13 @@ class ModuleDict(Module):
             self[name] = layer
 
     def _check(self, argument: str, name: Any, layer: Any) -> None:
+        if not isinstance(name, str) or name not in self:
+            check_name(self, name)
         if not isinstance(layer, mlx.nn.Module):
             raise TypeError(
                 f"`{argument}`: `{name}` of a ModuleDict must be a module, "
                 f"got {type(layer).__name__}."
             )
-        if not isinstance(name, str) or name not in self:
-            check_name(self, name)
         check_no_cycle(self, name, layer)
 
     def __setitem__(self, name: str, layer: Any) -> None:

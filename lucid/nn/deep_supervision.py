@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lucid._types import Tensor, check_array, one_of, real
+from lucid._types import Tensor, check_array, integer, one_of, real
 from lucid.nn import functional as F
 from lucid.nn._module import Module
 import mlx.core as mx
@@ -50,7 +50,9 @@ class DeepSupervisionLoss(Module):
 
     def get_weights(self, levels: int = 1) -> list[float]:
         """The weights of this many outputs, the finest first."""
-        levels = max(1, levels)
+        levels = max(1, integer("levels", levels))
+        if levels > 1000:
+            raise ValueError(f"`levels` (={levels}) must be at most 1000.")
         if self.weights is not None and len(self.weights) >= levels:
             return self.weights[:levels]
         if self.weight_mode == "same":

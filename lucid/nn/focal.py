@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lucid._types import Tensor, real
 from lucid.nn import functional as F
+from lucid.nn.functional.focal import numbers_of_alpha
 from lucid.nn.segmentation import Comparing, Weight, class_weight
 
 
@@ -51,7 +52,7 @@ class FocalLoss(Comparing):
             ignore_index=ignore_index,
         )
         self.gamma = real("gamma", gamma)
-        self.alpha = alpha if alpha is None else _numbers(alpha)
+        self.alpha = numbers_of_alpha(alpha)
         self.use_softmax = use_softmax
         self.register_buffer("class_weight", class_weight(weight))
 
@@ -66,9 +67,3 @@ class FocalLoss(Comparing):
             use_softmax=self.use_softmax,
             **self.comparison(),
         )
-
-
-def _numbers(alpha: float | Sequence[float]) -> float | list[float]:
-    if isinstance(alpha, Sequence):
-        return [real("alpha", entry) for entry in alpha]
-    return real("alpha", alpha)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid._types import Tensor, integer, shown
+from lucid._types import Tensor, integer, number, shown
 from lucid.nn import functional as F
 from lucid.nn._module import Module
 from lucid.nn.functional.conv import channels_of
@@ -34,7 +34,7 @@ class ConstantPad3d(Module):
     def __init__(self, padding: int | Sides, value: float):
         super().__init__()
         self.padding = _sides(padding)
-        self.value = value
+        self.value = number("value", value)
 
     def forward(self, input: Tensor) -> Tensor:
         channels_of(input)

@@ -79,13 +79,13 @@ class ParameterDict(Module):
         self.update(parameters)
 
     def _check(self, argument: str, name: Any, value: Any) -> None:
+        if not isinstance(name, str) or name not in self:
+            check_name(self, name)
         if not isinstance(value, mx.array):
             raise TypeError(
                 f"`{argument}`: `{name}` of a ParameterDict must be an array, "
                 f"got {type(value).__name__}."
             )
-        if not isinstance(name, str) or name not in self:
-            check_name(self, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._check("value", name, value)

@@ -55,7 +55,7 @@ def judged(call: Call) -> Verdict:
     speaks_of = {parameter.name for parameter in call.target.parameters}
     if "inputs" in speaks_of:  # for a model to be called with
         speaks_of |= _of_the_call(nn.Sequential)
-    promised = call.target.is_ours and not _calls_the_users(given)
+    promised = call.target.is_ours and not _calls_the_users(given, starred)
     watched = [owner, *given.values(), *starred]
     leading = _leading(call, given)
     made, verdict = _attempt(
@@ -67,11 +67,11 @@ def judged(call: Call) -> Verdict:
     return _attempt(lambda: made(*inputs), [made, *inputs], speaks_of, promised)[1]
 
 
-def _calls_the_users(given: dict[str, Any]) -> bool:
+def _calls_the_users(given: dict[str, Any], starred: list[Any]) -> bool:
     """Whether an error may come from a function or model that was handed in."""
-    functions = (
-        given.get(name) for name in ("fn", "predicate", "hook", "predictor", "loss")
-    )
+    names = ("fn", "predicate", "hook", "predictor", "loss", "other_act")
+    functions = [given.get(name) for name in names]
+    functions += [thing for thing in starred if not isinstance(thing, nn.Module)]
     is_mlxs = isinstance(given.get("model"), mlx.nn.Module)
     is_mlxs = is_mlxs and not isinstance(given["model"], nn.Module)
     return is_mlxs or any(map(callable, functions))

@@ -173,4 +173,6 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
     """x - log(sum(exp(x))) along `dim`."""
     check_floating("input", input)
     axis = axis_of("dim", dim, input.ndim)
+    if input.size == 0:
+        return input
     return input - Normalized(input, axis).logsumexp

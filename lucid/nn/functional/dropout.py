@@ -32,6 +32,7 @@ def dropout(
         >>> F.dropout(lucid.ones(3), p=1.0)
         array([0, 0, 0], dtype=float32)
     """
+    p = float(check_probability(p))
     if not _drops(input, p, training):
         return input
     return in_memory_order(lambda x, _: x * _kept(x.shape, p, x.dtype), input)
@@ -64,6 +65,7 @@ def dropout3d(
             "`input` must be 5-D (N, C, D, H, W) or 4-D (C, D, H, W), "
             f"got shape {input.shape}."
         )
+    p = float(check_probability(p))
     if not _drops(input, p, training):
         return input
     kept = _kept((*input.shape[:-3], 1, 1, 1), p, input.dtype)
@@ -94,6 +96,7 @@ def alpha_dropout(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a `p` that is no probability.
     """
+    p = float(check_probability(p))
     if not _drops(input, p, training):
         return input
     if p == 1:
@@ -110,15 +113,16 @@ def alpha_dropout(
 
 def check_probability(p: float) -> float:
     """Refuse what is no probability of dropping."""
-    if not 0 <= real("p", p) <= 1:
+    number = real("p", p)
+    if not 0 <= number <= 1:
         raise ValueError(f"`p` (={p}) must be a probability, from 0 to 1.")
-    return p
+    return number
 
 
 def _drops(input: Tensor, p: float, training: bool) -> bool:
     check_array("input", input)
     check_float_dtype("input", input.dtype)
-    return check_probability(p) > 0 and flag("training", training)
+    return p > 0 and flag("training", training)
 
 
 def _kept(shape: tuple[int, ...], p: float, dtype: mx.Dtype) -> Tensor:

@@ -33,6 +33,7 @@ def focal_loss(
     Lin et al., 2017; the options of `nn.FocalLoss`.
     """
     check_reduction(reduction)
+    alpha = numbers_of_alpha(alpha)
     compare = Comparison(**comparison)
     compared = compare(input, target)
     if use_softmax:
@@ -51,6 +52,15 @@ def focal_loss(
         loss = loss * _along_classes(_checked_weight(weight, loss.shape[1]), loss)
     loss = _mean_of_volumes(loss, compared.mask, reduction) + compared.penalty
     return loss.astype(input.dtype)
+
+
+def numbers_of_alpha(alpha: Any) -> Any:
+    """None, a number, or one for each class."""
+    if alpha is None or isinstance(alpha, mx.array):
+        return alpha
+    if isinstance(alpha, tuple | list):
+        return [real("alpha", entry) for entry in alpha]
+    return real("alpha", alpha)
 
 
 def _of_softmax(compared: Compared, gamma: float, alpha: Any) -> mx.array:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 import warnings
 
-from lucid._types import Tensor, check_array, integer, one_of
+from lucid._types import Tensor, check_array, flag, integer, one_of, real
 from lucid.nn.functional.loss import (
     check_computable,
     check_real,
@@ -158,6 +158,8 @@ class Compared:
         p, t = self.prediction, self.target
         if p.ndim < 3:
             raise ValueError(f"`input` must be (N, C, ...) of voxels, got {p.shape}.")
+        squared = flag("squared_pred", squared)
+        soft_label, batch = flag("soft_label", soft_label), flag("batch", batch)
         if squared:
             parts = (p * t, mx.square(p), mx.square(t))
         elif soft_label:
@@ -196,9 +198,11 @@ def dice_loss(
     compared = Comparison(**comparison)(input, target, scores)
     common, ours, theirs = compared.areas(squared_pred, soft_label, batch)
     below = ours + theirs
-    if jaccard:
+    if flag("jaccard", jaccard):
         below = 2 * (below - common)
-    loss = 1 - (2 * common + smooth_nr) / (below + smooth_dr)
+    loss = 1 - (2 * common + real("smooth_nr", smooth_nr)) / (
+        below + real("smooth_dr", smooth_dr)
+    )
     classes = loss.shape[-1]
     if weight is not None and classes != 1:
         loss = loss * of_each_class(weight, classes)
@@ -226,8 +230,12 @@ def generalized_dice_loss(
     compared = Comparison(**comparison)(input, target)
     common, ours, theirs = compared.areas(False, soft_label, batch)
     weight = _rarity(compared.area(compared.target, batch), w_type)
-    above = 2 * (common * weight).sum(axis=-1, keepdims=True) + smooth_nr
-    below = ((ours + theirs) * weight).sum(axis=-1, keepdims=True) + smooth_dr
+    above = 2 * (common * weight).sum(axis=-1, keepdims=True)
+    below = ((ours + theirs) * weight).sum(axis=-1, keepdims=True)
+    above, below = (
+        above + real("smooth_nr", smooth_nr),
+        below + real("smooth_dr", smooth_dr),
+    )
     return _finished(1 - above / below + compared.penalty, reduction, input)
 
 
@@ -261,8 +269,10 @@ def tversky_loss(
     check_reduction(reduction)
     compared = Comparison(**comparison)(input, target)
     common, ours, theirs = compared.areas(False, soft_label, batch)
-    below = common + alpha * (ours - common) + beta * (theirs - common) + smooth_dr
-    loss = 1 - (common + smooth_nr) / below + compared.penalty
+    alpha, beta = real("alpha", alpha), real("beta", beta)
+    wrong = alpha * (ours - common) + beta * (theirs - common)
+    below = common + wrong + real("smooth_dr", smooth_dr)
+    loss = 1 - (common + real("smooth_nr", smooth_nr)) / below + compared.penalty
     return reduced_by(loss, reduction).astype(input.dtype)
 
 

@@ -159,7 +159,7 @@ def test_each_mode_pads_up_to_its_limit(mode, most):
         ((-2, -2), {"mode": "circular"}, r"`pad` crops an axis of 4 to nothing"),
         ((9, -5), {}, r"`pad` crops an axis of 4 to nothing"),
         ((-(10**30), 0), {}, r"`pad` crops"),
-        ((1, 1), {"value": 10**400}, r"`value` .*float32"),
+        ((1, 1), {"value": 10**400}, r"`value` .*no dtype"),
         ((10**10, 0), {}, r"`pad` .*more than this machine can hold"),
         ((10**30, 10**30), {"mode": "replicate"}, r"`pad` .*more than"),
     ],
