@@ -76,7 +76,7 @@ def gradients(row: Row, layer: Any, xs: list[mx.array]) -> list[mx.array]:
     found = []
     if where:
         found += mx.grad(of_inputs)([xs[i] for i in where])
-    if layer.trainable_parameters():
+    if tree_flatten(layer.trainable_parameters()):
         _, grads = nn.value_and_grad(layer, lambda: loss(row, layer, xs))()
         found += [array for _, array in tree_flatten(grads)]
     return found
@@ -180,6 +180,24 @@ def test_vmap_is_a_loop(row):
 
 
 @of_every_row
+def test_forward_mode_derivatives_agree_with_gradients(row):
+    layer, xs = evaluating(row), tensors(row)
+    for i in row.differentiable():
+
+        def function(x, i=i):
+            return outputs(layer(*xs[:i], x, *xs[i + 1 :]))[0]
+
+        rng = np.random.default_rng(1)
+        along = mx.array(rng.uniform(0.5, 1.5, xs[i].shape).astype(np.float32))
+        (y,), (forward,) = mx.jvp(function, [xs[i]], [along])
+        across = mx.array(rng.uniform(0.5, 1.5, y.shape).astype(np.float32))
+        _, (backward,) = mx.vjp(function, [xs[i]], [across])
+        scale = as_float64(abs(backward) * along).sum()
+        off = as_float64(forward * across).sum() - as_float64(backward * along).sum()
+        assert abs(off) <= 1e-5 * scale
+
+
+@of_every_row
 def test_checkpoint_changes_no_gradient(row):
     layer, xs = evaluating(row), tensors(row)
     call = mx.checkpoint(lambda *xs: layer(*xs))
@@ -264,7 +282,7 @@ def test_the_lazy_twin_learns_its_sizes_from_a_state_dict(row):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", FIRST_OF_EACH_FAMILY, ids=str)
+@of_every_row
 def test_a_gpu_gives_what_the_cpu_gives(row):
     layer, xs = evaluating(row), tensors(row)
     want = [*outputs(layer(*xs)), *gradients(row, layer, xs)]
