@@ -93,8 +93,13 @@ def metal_switched_off() -> bool:
 def plain_operations() -> Iterator[None]:
     """Compute with MLX's own operations and their own derivatives.
 
-    For what MLX refuses custom kernels or custom derivatives: `mx.export_function`,
-    `mx.compile(shapeless=True)`, and on a GPU `mx.vmap`. Slower where Lucid's are used.
+    For what MLX refuses custom kernels or custom derivatives: `mx.export_function`, and
+    on a GPU `mx.vmap`. Slower where Lucid's are used.
+
+    `mx.compile(shapeless=True)` is not for Lucid's layers, inside or outside: what is
+    read off a shape in Python (how far to pad, how many numbers a mean has) stays that
+    of the first, and MLX notices only some of it. `mx.compile` as it is traces each
+    new shape.
 
     Example:
         >>> import lucid, lucid.nn as nn, mlx.core as mx

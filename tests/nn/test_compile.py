@@ -163,3 +163,53 @@ def test_partial_application_compiles():
         return layer(x).square().mean()
 
     assert loss(X).item() == pytest.approx(layer(X).square().mean().item(), rel=1e-5)
+
+
+SHAPES = [(1, 16, 6, 8, 8), (2, 16, 6, 8, 8), (1, 16, 4, 6, 8)]
+
+
+def test_a_compiled_model_is_right_for_each_new_shape():
+    model = nn.Sequential(
+        nn.Conv3d(16, 8, 3, padding=1, padding_mode="reflect"),
+        nn.ReLU(),
+        nn.Conv3d(8, 16, 2, stride=2),
+    )
+
+    def loss(x):
+        return nn.functional.mse_loss(model(x), mx.zeros(model(x).shape))
+
+    compiled = mx.compile(loss)
+    for shape in SHAPES:
+        x = mx.random.normal(shape)
+        assert mx.allclose(compiled(x), loss(x), rtol=1e-5).item()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"padding": 1, "padding_mode": "circular"},
+        {"padding": "same", "groups": 4},
+        {"stride": 2},
+        {"dilation": 2, "padding": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_convolution_compiled_without_shapes_is_right_or_an_error(
+    options, kernel_size
+):
+    """It is no promise; but a convolution gives no wrong numbers."""
+    layer = nn.Conv3d(16, 16, kernel_size, **options)
+    mx.eval(layer.parameters())
+    with lucid.plain_operations():
+        compiled = mx.compile(layer, shapeless=True)
+        for shape in SHAPES:
+            x = mx.random.normal(shape)
+            try:
+                got = compiled(x)
+            except ValueError:
+                continue
+            want = layer(x)
+            assert got.shape == want.shape
+            assert mx.allclose(got, want, rtol=1e-4, atol=1e-5).item()
