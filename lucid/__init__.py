@@ -7,7 +7,7 @@ _cpu.prepare()  # before anything imports MLX
 # isort: split
 from lucid import distributed, inference, metrics, nn, optim
 from lucid._device import plain_operations
-from lucid._types import DeviceLike, DTypeLike, Size3d, Tensor
+from lucid._types import DeviceLike, DTypeLike, PaddingMode, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
 from lucid.creation import (
     arange,
@@ -52,6 +52,7 @@ __all__ = [
     "CheckpointError",
     "DTypeLike",
     "DeviceLike",
+    "PaddingMode",
     "Size3d",
     "Summary",
     "Tensor",

@@ -11,7 +11,7 @@ import math
 import numbers
 import operator
 import os
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import mlx.core as mx
 import numpy as np
@@ -20,6 +20,7 @@ Tensor: TypeAlias = mx.array
 """Lucid's tensors are plain MLX arrays: no wrapper, no copy."""
 
 Size3d: TypeAlias = int | tuple[int, int, int]
+PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 DTypeLike: TypeAlias = "mx.Dtype | str | np.dtype | type | None"
 DeviceLike: TypeAlias = "mx.Device | mx.DeviceType | str | None"
 

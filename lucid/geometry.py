@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import dataclasses
 from dataclasses import dataclass
 import functools
-from typing import Any
+from typing import Any, cast
 
-from lucid._types import check_allocatable, one_of, shown, triple
+from lucid._types import PaddingMode, check_allocatable, one_of, shown, triple
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -99,9 +99,9 @@ def check_padding(padding: Any, stride: Triple) -> Triple | str:
     return padding
 
 
-def check_padding_mode(padding_mode: Any) -> str:
+def check_padding_mode(padding_mode: Any) -> PaddingMode:
     """One of the four known modes."""
-    return one_of("padding_mode", padding_mode, PADDING_MODES)
+    return cast(PaddingMode, one_of("padding_mode", padding_mode, PADDING_MODES))
 
 
 def check_groups(groups: int, name: str, channels: int) -> None:

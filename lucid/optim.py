@@ -1,17 +1,31 @@
-"""MLX's optimizers and schedules, at ease with lazy layers.
+"""MLX's optimizers and schedules, at ease with lazy layers, and what goes with them.
 
 Each optimizer is MLX's, with one difference: a parameter that did not exist when
 `init(model.parameters())` was called, or at an earlier update, gets its state at the
 first update that has a gradient of it. MLX's own would fail there.
+
+Gradients are clipped between the two, by the norm of all of them together:
+
+    >>> import lucid
+    >>> from lucid import nn, optim
+    >>> model, optimizer = nn.Conv3d(1, 1, 3), optim.SGD(1e-2, momentum=0.99)
+    >>> step = nn.value_and_grad(model, lambda x: model(x).square().mean())
+    >>> loss, gradients = step(lucid.ones(1, 1, 4, 4, 4))
+    >>> gradients, norm = optim.clip_grad_norm(gradients, max_norm=12)
+    >>> optimizer.update(model, gradients)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import inspect
 from typing import Any
 
 from lucid._types import finite, flag, integer, shown
+from lucid.averaging import ExponentialMovingAverage
+from lucid.schedules import ReduceLROnPlateau, polynomial_decay
 import mlx.core as mx
+import mlx.nn
 import mlx.optimizers as _mlx
 from mlx.optimizers import (
     Optimizer,
@@ -32,16 +46,19 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "ExponentialMovingAverage",
     "Lion",
     "MultiOptimizer",
     "Muon",
     "Optimizer",
     "RMSprop",
+    "ReduceLROnPlateau",
     "clip_grad_norm",
     "cosine_decay",
     "exponential_decay",
     "join_schedules",
     "linear_schedule",
+    "polynomial_decay",
     "step_decay",
 ]
 
@@ -50,10 +67,19 @@ def __dir__() -> list[str]:
     return __all__
 
 
+# What PyTorch's optimizers are given first: parameters, in one form or another.
+_OF_PYTORCH = (dict, list, Iterator)
+
+
 class _Joinable(Optimizer):
     """An optimizer that parameters may join later."""
 
     def __init__(self, *args: Any, **kwargs: Any):
+        if "lr" in kwargs or isinstance(next(iter(args), None), _OF_PYTORCH):
+            raise TypeError(
+                f"{type(self).__name__} takes `learning_rate`, and no parameters: "
+                "update(model, gradients) is given the model."
+            )
         signature = inspect.signature(super().__init__)
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             _check_option(name, value, signature.parameters[name].default)
@@ -61,6 +87,10 @@ class _Joinable(Optimizer):
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, self.state))
+
+    def update(self, model: mlx.nn.Module, gradients: dict[str, Any]) -> None:
+        """Replace the model's arrays by those after a step along the gradients."""
+        super().update(model, gradients)
 
     def apply_gradients(
         self, gradients: dict[str, Any], parameters: dict[str, Any]
@@ -71,7 +101,28 @@ class _Joinable(Optimizer):
 
 
 class MultiOptimizer(_mlx.MultiOptimizer):
-    __doc__ = _mlx.MultiOptimizer.__doc__
+    """Groups of parameters, each with an optimizer of its own.
+
+    A parameter goes to the first optimizer whose filter takes it, by its name in
+    `model.parameters()` and its value, and to the last one if none does.
+
+    Args:
+        optimizers: one for each group, and the last for the rest.
+        filters: functions of (name, array), one fewer.
+
+    Example:
+        >>> # no weight decay for biases and the scales of norms
+        >>> from lucid import nn, optim
+        >>> optimizer = optim.MultiOptimizer(
+        ...     [optim.AdamW(1e-3, weight_decay=0.0), optim.AdamW(1e-3)],
+        ...     [lambda name, array: array.ndim == 1],
+        ... )
+        >>> # a pretrained encoder learns slowly
+        >>> optimizer = optim.MultiOptimizer(
+        ...     [optim.AdamW(1e-5), optim.AdamW(1e-3)],
+        ...     [lambda name, array: name.startswith("encoder.")],
+        ... )
+    """
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, {}))

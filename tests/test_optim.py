@@ -253,3 +253,18 @@ def test_muon_for_matrices_and_adam_for_the_rest_may_be_initialized_early(parame
         [optim.Muon(2e-2), optim.Adam(1e-2)], [lambda _, array: array.shape[0] > 1]
     )
     assert train(other, eager) == losses
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "MultiOptimizer"])
+def test_pytorchs_arguments_are_told_from_ours(name):
+    make = getattr(optim, name)
+    parameters = nn.Conv3d(1, 1, 1).parameters()
+    for wrong in (
+        lambda: make(parameters),
+        lambda: make(parameters, lr=1e-3),
+        lambda: make(learning_rate=1e-3, lr=1e-3),
+        lambda: make(list(parameters.values())),
+        lambda: make(iter(parameters.values())),
+    ):
+        with pytest.raises(TypeError, match="`learning_rate`, and no parameters"):
+            wrong()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    ValuesView,
+)
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import integer
@@ -108,6 +115,14 @@ class ModuleDict(Module):
         super().__init__()
         if modules is not None:
             self._put_all(modules)
+
+    if TYPE_CHECKING:  # MLX's dict does not say what it holds
+
+        def __getitem__(self, name: str, /) -> Any: ...
+        def keys(self) -> KeysView[str]: ...  # type: ignore[override]
+        def values(self) -> ValuesView[Any]: ...  # type: ignore[override]
+        def items(self) -> ItemsView[str, Any]: ...  # type: ignore[override]
+        def __iter__(self) -> Iterator[str]: ...
 
     def _put_all(self, modules: Modules) -> None:
         found = pairs("modules", modules)

@@ -8,6 +8,7 @@ import math
 from lucid._types import (
     DeviceLike,
     DTypeLike,
+    PaddingMode,
     Size3d,
     Tensor,
     flag,
@@ -68,6 +69,7 @@ class Conv3d(Layer):
     bias: Parameter | None
     in_channels: int | None
     padding: tuple[int, int, int] | str
+    padding_mode: PaddingMode
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Conv3d(Layer):
         dilation: Size3d = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: DeviceLike = None,
         dtype: DTypeLike = None,
     ):
@@ -225,7 +227,7 @@ class LazyConv3d(LazyModule, Conv3d):
         dilation: Size3d = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         device: DeviceLike = None,
         dtype: DTypeLike = None,
     ):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    ValuesView,
+)
 from typing import TYPE_CHECKING, Any
 
 from lucid._types import Tensor
@@ -77,6 +84,14 @@ class ParameterDict(Module):
     ):
         super().__init__()
         self.update(parameters)
+
+    if TYPE_CHECKING:  # MLX's dict does not say what it holds
+
+        def __getitem__(self, name: str, /) -> Tensor: ...
+        def keys(self) -> KeysView[str]: ...  # type: ignore[override]
+        def values(self) -> ValuesView[Tensor]: ...  # type: ignore[override]
+        def items(self) -> ItemsView[str, Tensor]: ...  # type: ignore[override]
+        def __iter__(self) -> Iterator[str]: ...
 
     def _check(self, argument: str, name: Any, value: Any) -> None:
         if not isinstance(name, str) or name not in self:

@@ -311,3 +311,11 @@ def test_what_is_no_tensor_is_a_type_error_naming_input(value):
     for layer, _, _ in CASES.values():
         with pytest.raises(TypeError, match="`input`"):
             layer(value)
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_softmax_of_half_types_sums_in_float32(dtype):
+    x = (mx.arange(4096) % 7 / 8).astype(dtype)
+    want = mx.softmax(x.astype(mx.float32))
+    got = F.softmax(x, 0).astype(mx.float32)
+    assert mx.abs(got / want - 1).max().item() < 0.01

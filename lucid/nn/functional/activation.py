@@ -166,7 +166,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
     check_floating("input", input)
     axis = axis_of("dim", dim, input.ndim)
-    return mx.softmax(input, axis=axis)
+    return mx.softmax(input, axis=axis, precise=True)  # half types in float32
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lucid import choice
 from lucid import geometry as geo
 from lucid._types import (
+    PaddingMode,
     Size3d,
     Tensor,
     check_array,
@@ -24,7 +25,7 @@ def conv3d(
     padding: Size3d | str = 0,
     dilation: Size3d = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
 ) -> Tensor:
     """Convolve volumes with a bank of 3-D kernels (cross-correlation, as in PyTorch).
 

@@ -1,0 +1,8 @@
+"""The script that the type checkers read runs as well."""
+
+from tests.typing import user_script
+
+
+def test_the_script_runs(capsys):
+    user_script.main()
+    assert "Sigmoid" in capsys.readouterr().out
