@@ -29,6 +29,7 @@ from lucid.creation import (
 from lucid.files import CheckpointError, load, save
 from lucid.joining import cat, stack
 from lucid.nn.summary import Summary, summary
+from lucid.program import load_program
 from mlx.core import (
     bfloat16,
     bool_,
@@ -77,6 +78,7 @@ __all__ = [
     "int64",
     "linspace",
     "load",
+    "load_program",
     "manual_seed",
     "metrics",
     "nn",

@@ -1,0 +1,257 @@
+"""The module that runs a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from lucid import nn
+from lucid.nn.summary import LayerSummary
+from lucid.program.cells import Cell
+from lucid.program.folding import Plan, make_plan
+from lucid.program.graph import Node, Ref
+from lucid.program.operations import FLOATING, MODES, SYMBOLS, TABLE
+from lucid.program.pytree import Tree
+from lucid.program.work import summary_row
+import mlx.core as mx
+
+
+class Inputs(NamedTuple):
+    """The values that a graph begins with.
+
+    Attributes:
+        users: the names of the user's, in order; None for one that is a constant.
+        members: from a value's name to the dotted name of the module's array.
+        constants: the arrays that the network's code spells out.
+    """
+
+    users: list[str | None]
+    members: dict[str, str]
+    constants: dict[str, mx.array]
+
+
+class Program(nn.Module):
+    """A network that PyTorch exported; made by `lucid.load_program`.
+
+    Called with the arguments that the network was exported with, of any sizes where
+    the network's own code does not fix them. Parameters and buffers bear PyTorch's
+    names. `train()` and `eval()` switch its dropouts and batch normalizations.
+    """
+
+    _plan: Plan
+    _inputs: Inputs
+    _outputs: list[Any]
+    _mutations: dict[str, str]
+    _in_tree: Tree
+    _out_tree: Tree
+
+    def __init__(
+        self,
+        nodes: list[Node],
+        inputs: Inputs,
+        outputs: list[Any],
+        mutations: dict[str, str],
+        in_tree: Tree,
+        out_tree: Tree,
+    ):
+        super().__init__()
+        self._plan = make_plan(nodes, inputs.users, set(inputs.members), outputs)
+        # Constants are no members: neither saved nor found by MLX's tree.
+        self.__dict__.update(_inputs=inputs, _outputs=outputs)
+        self._mutations = mutations
+        self._in_tree, self._out_tree = in_tree, out_tree
+        self.exported_in_training = _mode(nodes)
+        if self.exported_in_training is False:
+            self.eval()
+
+    def operations(self) -> dict[str, int]:
+        """How often each of PyTorch's operations stands in the graph."""
+        counts: dict[str, int] = {}
+        for node in (*self._plan.constant, *self._plan.nodes):
+            counts[node.target] = counts.get(node.target, 0) + 1
+        return counts
+
+    def input_names(self) -> list[str]:
+        """The graph's names of the inputs, in order."""
+        return [name or "(constant)" for name in self._inputs.users]
+
+    def output_count(self) -> int:
+        """How many arrays and numbers it returns."""
+        return len(self._outputs)
+
+    def report_operations(self, report: Callable[[LayerSummary], None]) -> None:
+        """Have each operation with parameters reported, for `lucid.summary`."""
+        self.__dict__["_report"] = report
+
+    def extra_repr(self) -> str:
+        return f"{len(self._plan.nodes)} operations"
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        members = dict(_members(self))
+        dtype = _compute_dtype(members)
+        values: dict[str, Any] = dict(self._constants(dtype))
+        for value, name in self._inputs.members.items():
+            values[value] = Cell(members[name])
+        leaves = self._leaves(args, kwargs)
+        for name, leaf in zip(self._inputs.users, leaves, strict=True):
+            if name is not None:
+                values[name] = Cell(leaf) if isinstance(leaf, mx.array) else leaf
+        for node, finished in zip(self._plan.nodes, self._plan.finished, strict=True):
+            self._step(node, values, dtype)
+            for name in finished:
+                del values[name]
+        if self.training:
+            self._update_buffers(values, members)
+        results = (_read(resolve(output, values)) for output in self._outputs)
+        return self._out_tree.unflatten(results)
+
+    def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        positional, named = self._in_tree.children
+        if len(args) != len(positional.children) or set(kwargs) != set(named.keys):
+            wanted = f"{len(positional.children)} arguments"
+            if named.keys:
+                wanted += f" and {', '.join(map(repr, named.keys))} by name"
+            raise TypeError(
+                f"the program was exported with {wanted}, and is called with "
+                f"{len(args)}{' and ' + ', '.join(kwargs) if kwargs else ''}."
+            )
+        return [
+            *positional.flatten(args, "the arguments"),
+            *named.flatten(kwargs, "the named arguments"),
+        ]
+
+    def _step(self, node: Node, values: dict[str, Any], dtype: mx.Dtype) -> None:
+        arguments = {k: resolve(v, values) for k, v in node.arguments.items()}
+        target = node.functional
+        flag = MODES.get(target)
+        if flag is not None:
+            arguments[flag] = self._flag(target, arguments, arguments[flag])
+        read = {k: _read(v) for k, v in arguments.items()}
+        try:
+            if target in SYMBOLS:
+                result = TABLE[target](*read.values())
+            else:
+                result = TABLE[target](**read)
+        except (TypeError, ValueError) as error:
+            where = f" ({node.source})" if node.source else ""
+            raise type(error)(f"{node.target}{where}: {error}") from error
+        if target in FLOATING and result.dtype == mx.float32:
+            result = result.astype(dtype)  # what was exported as float32 was cast since
+        report = self.__dict__.get("_report")
+        if report is not None:
+            row = summary_row(node, self._inputs.members, read, result)
+            if row is not None:
+                report(row)
+        if node.in_place:
+            cell = values[node.written]
+            cell.write(mx.broadcast_to(result, cell.read().shape))
+            _assign(node.outputs, [cell], values)
+        elif self._plan.viewed.intersection(node.names()):
+            parent = next(iter(arguments.values()))
+            rest = dict(list(read.items())[1:])
+            (first,) = list(read)[:1]
+            view = lambda x: TABLE[target](**{first: x}, **rest)  # noqa: E731
+            _assign(node.outputs, [Cell(result, parent, view)], values)
+        else:
+            multiple = len(node.outputs) > 1 or isinstance(node.outputs[0], list)
+            several = isinstance(result, tuple | list) and multiple
+            if several and len(node.outputs) == 1:
+                result = [result]
+            _assign(node.outputs, result if several else [result], values)
+
+    def _flag(self, target: str, arguments: dict[str, Any], exported: bool) -> bool:
+        """Whether dropout drops, or a norm takes the batch's statistics, right now.
+
+        A flag unlike the rest of the export was set by the network's code, and stays.
+        """
+        if target == "aten.instance_norm.default" and arguments["running_mean"] is None:
+            return True
+        return self.training if exported == self.exported_in_training else exported
+
+    def _constants(self, dtype: mx.Dtype) -> dict[str, Any]:
+        """What does not depend on inputs or parameters, computed once for a dtype."""
+        held = self.__dict__.get("_folded")
+        if held is None or held[0] != str(dtype):
+            values: dict[str, Any] = {
+                name: Cell(array.astype(dtype) if array.dtype == mx.float32 else array)
+                for name, array in self._inputs.constants.items()
+            }
+            for node in self._plan.constant:
+                self._step(node, values, dtype)
+            kept = {name: _read(values[name]) for name in self._plan.constant_outputs}
+            mx.eval([value for value in kept.values() if isinstance(value, mx.array)])
+            held = self.__dict__["_folded"] = (str(dtype), kept)
+        return {
+            name: Cell(value) if isinstance(value, mx.array) else value
+            for name, value in held[1].items()
+        }
+
+    def _update_buffers(
+        self, values: dict[str, Any], members: dict[str, mx.array]
+    ) -> None:
+        """In place, as Lucid's own layers move their running statistics."""
+        for value, name in self._inputs.members.items():
+            cell = values.get(value)
+            if isinstance(cell, Cell) and cell.version > 0:
+                members[name][...] = cell.read()
+        for value, name in self._mutations.items():
+            members[name][...] = values[value].read().astype(members[name].dtype)
+
+
+def _mode(nodes: list[Node]) -> bool | None:
+    """Whether dropouts and norms were exported in training mode; None without any."""
+    flags = {
+        bool(node.arguments[MODES[node.target]])
+        for node in nodes
+        if node.target in MODES
+        and not (
+            node.target == "aten.instance_norm.default"
+            and node.arguments["running_mean"] is None
+        )
+        and node.arguments.get("p") != 0
+    }
+    return None if not flags else flags == {True}
+
+
+def _compute_dtype(members: dict[str, mx.array]) -> mx.Dtype:
+    """That of the module's arrays: float32 when exported, or what they were cast to."""
+    for array in members.values():
+        if mx.issubdtype(array.dtype, mx.floating):
+            return array.dtype
+    return mx.float32
+
+
+def _members(program: nn.Module) -> Iterator[tuple[str, mx.array]]:
+    yield from program.named_parameters(remove_duplicate=False)
+    yield from program.named_buffers(remove_duplicate=False)
+
+
+def resolve(argument: Any, values: dict[str, Any]) -> Any:
+    """An argument with the values in place of their names."""
+    if isinstance(argument, Ref):
+        return values[argument.name]
+    if isinstance(argument, list):
+        return [resolve(entry, values) for entry in argument]
+    return argument
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Cell):
+        return value.read()
+    return [_read(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _assign(names: list[Any], results: Any, values: dict[str, Any]) -> None:
+    for name, result in zip(names, results, strict=False):
+        if isinstance(name, list):
+            _assign(name, result, values)
+        elif name is not None:
+            is_array = isinstance(result, mx.array)
+            values[name] = Cell(result) if is_array else result
+
+
+class NumberedProgram(Program, nn.ModuleList):
+    """A program whose outermost modules are numbered, as a Sequential's are."""
+
+    def __repr__(self) -> str:
+        return super().__repr__().removeprefix("Numbered")
