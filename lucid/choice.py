@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import functools
 import math
 from typing import NamedTuple
 
@@ -20,8 +21,11 @@ from lucid.ops.conv_plain import COLUMNS, MLX_PLAIN
 from lucid.ops.conv_winograd import WINOGRAD, wasted_planes
 import mlx.core as mx
 
-# Bytes of columns up to which the number of operations is what costs on a CPU.
-SMALL = 2 * 2**20
+# Of the input, beside its taps: below SMALL the number of operations is what costs on a
+# CPU, from LARGE on it pays to transform what is multiplied. COLUMNS are worth their
+# copies while they stay in cache. Measured with MKL and OpenBLAS on AMD.
+SMALL, LARGE = 2**15, 10**5
+SMALL_COLUMNS, COLUMNS_IN_CACHE = 2 * 2**20, 32 * 2**20
 
 # How many times the products MLX's padding of channels may cost before Lucid's Metal
 # kernels win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18
@@ -93,6 +97,7 @@ def choose(geometry: ConvGeometry) -> Choice:
     return choose_on_cpu(geometry, plain=_device.is_plain())
 
 
+@functools.lru_cache(maxsize=1024)
 def choose_on_gpu(geometry: ConvGeometry, metal: bool) -> Choice:
     """The formulation on a GPU, with or without Lucid's Metal kernels."""
     g = geometry.groups
@@ -100,8 +105,11 @@ def choose_on_gpu(geometry: ConvGeometry, metal: bool) -> Choice:
     if geometry.batch == 0:
         return Choice(COLUMNS, "an empty batch, whose gradients MLX's conv3d refuses")
     if not metal:
+        # Of uneven padding MLX's Metal backend may take the first side alone.
+        even = all(before == after for before, after in geometry.padding)
+        by_mlx = g == 1 and even and geometry.stride == (1, 1, 1)
         return Choice(
-            MLX_PLAIN if MLX_PLAIN.fits(geometry) else COLUMNS,
+            MLX_PLAIN if by_mlx else COLUMNS,
             "Lucid's Metal kernels are switched off, or the GPU is not Apple's",
         )
     if PATCHES_CHANNELS_LAST.fits(geometry):
@@ -128,33 +136,41 @@ def choose_on_gpu(geometry: ConvGeometry, metal: bool) -> Choice:
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
     """The formulation that trains fastest on a CPU, as measured.
 
-    Ratios are of the time of forward and backward. `plain` is for MLX's own derivatives
-    alone.
+    `plain` is for those alone that every transformation of MLX's takes.
     """
     if geometry.padding_mode != "zeros":
         geometry = geometry.without_padding  # it is padded beforehand
-    c, o = (n // geometry.groups for n in (geometry.in_channels, geometry.out_channels))
-    taps, stride = math.prod(geometry.kernel_size), math.prod(geometry.stride)
+    g, taps = geometry.groups, math.prod(geometry.kernel_size)
+    c, o = geometry.in_channels // g, geometry.out_channels // g
+    stride = math.prod(geometry.stride)
     outputs = geometry.batch * math.prod(geometry.output_size)
-    if geometry.batch > 0 and not plain and PATCHES.fits(geometry):
-        return Choice(PATCHES, "no voxel is read twice: one matrix product")
     columns = 4 * geometry.in_channels * taps * outputs
-    if columns <= SMALL:
-        return Choice(COLUMNS, "little to do: the fewest operations")
-    unit = geometry.stride == geometry.dilation == (1, 1, 1)
+    if geometry.batch == 0:
+        return Choice(COLUMNS, "an empty batch, whose gradients mx.conv3d refuses")
     if plain:
-        by_mlx = MLX_PLAIN.fits(geometry) and unit and c >= 16
-        return Choice(MLX_PLAIN if by_mlx else COLUMNS, "MLX's own derivatives")
-    if WINOGRAD.fits(geometry) and c >= 16 and wasted_planes(geometry) <= 0.5:
+        return Choice(COLUMNS, "plain operations, which MLX transforms in every way")
+    few = outputs <= 1000 or geometry.in_channels * outputs <= SMALL
+    # MLX computes dilated convolutions, and gradients of strided ones, in naive loops.
+    tiny = columns <= 2**16 or (few and stride == 1)
+    if tiny and g <= 4 and max(geometry.dilation) == 1:
+        return Choice(MLX_PLAIN, "little to do: the fewest operations")
+    if PATCHES.fits(geometry):
+        return Choice(PATCHES, "no voxel is read twice: one matrix product")
+    if columns <= SMALL_COLUMNS:
+        return Choice(COLUMNS, "little to do: few operations")
+    wide = min(c, o) >= 16 and c * outputs >= LARGE and taps > 3
+    if wide and WINOGRAD.fits(geometry) and wasted_planes(geometry) <= 0.5:
         return Choice(WINOGRAD, "half the products along the depth")
     if not GRID.fits(geometry) or grid_waste(geometry) > 2.5:
         return Choice(COLUMNS, "a flat grid would be mostly border, or too long")
     # Depthwise, the grid stacks nothing: 1.4 to 4 times faster, in a fifth of memory.
-    if stride > 1 and taps <= 4 * stride and c * o > 4:
+    few_columns = taps <= 4 * stride and columns <= COLUMNS_IN_CACHE
+    if few_columns and c * o > 4:
         return Choice(COLUMNS, "each voxel is in few columns")
-    if o >= 4 * c and (geometry.groups == 1 or o > 4):
+    if o >= 4 * c and (g == 1 or o > 4):
         return Choice(COLUMNS, "few channels in: columns are small beside the output")
     return Choice(GRID, "a tap is an offset in a flat grid: nothing is gathered")

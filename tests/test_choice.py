@@ -79,7 +79,8 @@ def test_the_kinds_of_a_network_have_formulations_of_their_own():
     assert name("dense") == name("padded otherwise") == "Winograd"
     assert name("depthwise") == name("grouped") == name("dilated") == "flat grid"
     assert name("pointwise") == name("halving") == "patches"
-    assert name("first layer") == name("empty batch") == name("tiny") == "columns"
+    assert name("first layer") == name("empty batch") == "columns"
+    assert name("tiny") == "mx.conv3d, plain"
 
 
 def test_plain_operations_end_with_an_exception_too():

@@ -20,8 +20,8 @@ import mlx.core as mx
 
 Sides = list[tuple[int, int]]
 
-# The most that MLX may hold for Winograd, which keeps every depth tap's transforms.
-WINOGRAD_BYTES = 2**30
+# The most that MLX may hold for convolving planes: it keeps every depth tap's.
+PLANE_BYTES = 2**30
 
 
 def forward(
@@ -29,19 +29,19 @@ def forward(
 ) -> mx.array:
     """One call of mx.conv3d; half types round once more for the bias."""
     sides = list(geometry.padding)
-    if takes_winograd(geometry, x.dtype):
+    if _convolves_planes(geometry, x.dtype):
         x, sides = _pad(x, [sides[0], (0, 0), (0, 0)]), [(0, 0), *sides[1:]]
     w = weight.transpose(0, 2, 3, 4, 1)
     y = _convolve(x, w, sides, geometry.stride, geometry.dilation)
     return y if bias is None else y + bias
 
 
-def takes_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
-    """Whether MLX convolves planes by Winograd, if the depth is padded beforehand.
+def _convolves_planes(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
+    """Whether MLX convolves plane by plane, if the depth is padded beforehand.
 
     For one volume without depth padding, MLX's Metal backend sums 2-D convolutions over
-    the depth taps, and takes 3x3 ones of many channels by Winograd's F(6, 3): 5 times
-    fewer products. The sums round to the dtype at every tap: half types stay away.
+    the depth taps, and takes 3x3 ones of many channels by its own Winograd's F(6, 3): 5
+    times fewer products. Its sums round to the dtype at every tap: not for half types.
     """
     c, o = geometry.in_channels, geometry.out_channels
     frames = geometry.output_size[0] * math.prod(geometry.input_size[1:])
@@ -54,7 +54,7 @@ def takes_winograd(geometry: ConvGeometry, dtype: mx.Dtype) -> bool:
         and c % 32 == o % 32 == 0
         and c + o >= 256
         and frames >= 4096
-        and winograd_bytes(geometry) <= WINOGRAD_BYTES
+        and _plane_bytes(geometry) <= PLANE_BYTES
     )
 
 
@@ -72,7 +72,7 @@ def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
 
-def winograd_bytes(geometry: ConvGeometry) -> int:
+def _plane_bytes(geometry: ConvGeometry) -> int:
     """What MLX holds until the end: for each depth tap, planes and their transforms.
 
     F(6, 3) makes 64 numbers of every 36 of input and output; the input is padded too.
@@ -159,7 +159,7 @@ def _gradient_of_phase(
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """A matrix product for each tap: dy transposed, times the voxels that it met."""
     padded = _pad(x, list(geometry.padding))
-    if reads_runs(geometry):
+    if _taps_are_runs(geometry):
         taps = _taps_of_runs(padded, dy, geometry)
     else:
         taps = _taps_of_slices(padded, dy, geometry)
@@ -167,7 +167,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
     return mx.stack(taps, axis=-1).reshape(o, c, *geometry.kernel_size)
 
 
-def reads_runs(geometry: ConvGeometry) -> bool:
+def _taps_are_runs(geometry: ConvGeometry) -> bool:
     """Whether a tap's voxels are a run of the padded volume, not much of it border."""
     padded, outputs = (
         math.prod(s) for s in (geometry.padded_size, geometry.output_size)

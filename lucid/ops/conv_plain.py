@@ -89,33 +89,51 @@ def _accumulated_axes(geometry: ConvGeometry) -> int:
     return 3
 
 
-def _fits_mlx(geometry: ConvGeometry) -> bool:
-    """What mx.conv3d takes: one group, a batch, no voxels left over by a stride.
-
-    Its second derivatives are wrong where there are such voxels.
-    """
-    steps = zip(geometry.padded_size, geometry.span, geometry.stride, strict=True)
-    exact = all((size - span) % stride == 0 for size, span, stride in steps)
-    return geometry.groups == 1 and geometry.batch > 0 and exact
-
-
 def by_mlx(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """mx.conv3d: channels-last, one group, zero padding alike on both sides."""
-    symmetric = all(before == after for before, after in geometry.padding)
-    depth, height, width = (before for before, _ in geometry.padding)
-    if geometry.padding_mode != "zeros" or not symmetric:
+    """mx.conv3d of each group, channels-last."""
+    if geometry.padding_mode != "zeros":
         x = pad(x, [*geometry.padding, (0, 0)], geometry.padding_mode)
-        depth = height = width = 0
-    y = mx.conv3d(
-        x,
-        weight.transpose(0, 2, 3, 4, 1),  # (O, KD, KH, KW, C)
-        stride=geometry.stride,
-        padding=(depth, height, width),
-        dilation=geometry.dilation,
-    )
+        geometry = geometry.without_padding
+    x, padding = _without_leftover(x, geometry)
+    weight = weight.transpose(0, 2, 3, 4, 1)  # (O, KD, KH, KW, C/g)
+    g = geometry.groups
+    outputs = [
+        mx.conv_general(part, kernel, geometry.stride, padding, geometry.dilation)
+        for part, kernel in zip(
+            [x] if g == 1 else mx.split(x, g, axis=-1),
+            [weight] if g == 1 else mx.split(weight, g),
+            strict=True,
+        )
+    ]
+    y = outputs[0] if g == 1 else mx.concatenate(outputs, axis=-1)
     return y if bias is None else add_bias(y, bias, channel_axis=-1)
+
+
+def _without_leftover(
+    x: mx.array, geometry: ConvGeometry
+) -> tuple[mx.array, tuple[list[int], list[int]]]:
+    """x and its padding, so that a stride leaves no voxel over.
+
+    Where it does, mx.conv3d's second derivatives are wrong.
+    """
+    after = [
+        (outputs - 1) * stride + span - before - size
+        for outputs, stride, span, (before, _), size in zip(
+            geometry.output_size,
+            geometry.stride,
+            geometry.span,
+            geometry.padding,
+            geometry.input_size,
+            strict=True,
+        )
+    ]
+    if min(after) < 0:
+        sizes = zip(geometry.input_size, after, strict=True)
+        x = x[(slice(None), *(slice(0, size + min(end, 0)) for size, end in sizes))]
+    before = [before for before, _ in geometry.padding]
+    return x, (before, [max(end, 0) for end in after])
 
 
 COLUMNS = Formulation.of(
@@ -130,7 +148,7 @@ MLX_PLAIN = Formulation.of(
     by_mlx,
     temporaries="what MLX's derivatives copy: for each tap the input, or the output "
     "of a strided convolution",
-    fits=_fits_mlx,
+    fits=lambda geometry: geometry.batch > 0,  # it has no gradients of none
     channels_last=True,
     every_mode=True,
     plain=True,

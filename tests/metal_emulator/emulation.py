@@ -84,6 +84,8 @@ def emulated_metal() -> Iterator[Emulation]:
         patch = functools.partial(_patch, stack)
         patch(launch, "launch", _emulated_launch(emulation))
         patch(choice, "METAL", metal)
+        stack.callback(choice.choose_on_gpu.cache_clear)  # it remembers formulations
+        choice.choose_on_gpu.cache_clear()
         for name, twin in _PADS:
             kernel = getattr(padding, name)
             patch(padding, name, _kernel_or_twin(emulation, kernel, twin))

@@ -7,9 +7,9 @@ import math
 from typing import Any, NamedTuple
 
 from lucid.geometry import ConvGeometry, Padding, padding_per_side
-from lucid.ops import conv_mlx
 from lucid.ops.conv import Formulation
 from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP
+from lucid.ops.conv_plain import COLUMNS
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -254,39 +254,33 @@ def test_a_strided_input_gradient_multiplies_as_much_as_the_forward(calls, strid
     assert forward <= products < 1.5 * forward
 
 
-@pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize(
-    "spatial", [s for s in SPATIAL if triple(s[1]) == (1, 1, 1)], ids=str
+    ("kernel", "padding", "size"),
+    [(3, 1, 8), (1, 0, 2), ((1, 1, 3), 0, (1, 1, 3)), (5, 2, 4), ((5, 1, 5), 4, 2)],
 )
-def test_both_ways_to_a_weight_gradient_are_exact(monkeypatch, spatial, runs):
-    monkeypatch.setattr(conv_mlx, "reads_runs", lambda _: runs)
-    check(MLX, geometry_of(*spatial))
+def test_weight_gradients_of_wide_and_narrow_borders_are_exact(kernel, padding, size):
+    """Of volumes that are mostly outputs, and mostly border."""
+    check(MLX, geometry_of(kernel, 1, 1, padding, size))
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "size", "expected"),
-    [
-        (3, 1, 1, 8, True),
-        (1, 1, 0, 2, True),
-        ((1, 1, 2), 1, 0, (1, 1, 2), True),  # padded 2, output 1
-        ((1, 1, 3), 1, 0, (1, 1, 3), False),  # padded 3, output 1
-        (3, (1, 1, 2), 1, 8, False),
-        (5, 1, 2, 4, False),  # padded 512, output 64
-    ],
-)
-def test_a_grid_that_is_mostly_border_is_sliced(
-    kernel, stride, padding, size, expected
-):
-    assert (
-        conv_mlx.reads_runs(geometry_of(kernel, stride, 1, padding, size)) is expected
-    )
+PLANES = geometry_of(3, 1, 1, 1, 16, channels=(128, 128, 1), batch=1)
 
 
-WINOGRAD = geometry_of(3, 1, 1, 1, 16, channels=(128, 128, 1), batch=1)
+def depth_padded_beforehand(
+    calls: list[Call], geometry: ConvGeometry, dtype: mx.Dtype = mx.float32
+) -> bool:
+    """Whether MLX gets the depth padded; nothing is evaluated."""
+    g = geometry
+    x = mx.zeros((g.batch, *g.input_size, g.in_channels), dtype)
+    MLX.forward(x, mx.zeros(g.weight_shape, dtype), None, g)
+    call = calls.pop()
+    sides, padding = g.padding[0], call.options["padding"][0]
+    assert call.x.shape[1] + 2 * padding == g.padded_size[0]
+    return any(sides) and padding == 0
 
 
 def with_changes(**changes) -> ConvGeometry:
-    return dataclasses.replace(WINOGRAD, **changes)
+    return dataclasses.replace(PLANES, **changes)
 
 
 @pytest.mark.parametrize(
@@ -303,15 +297,15 @@ def with_changes(**changes) -> ConvGeometry:
     ],
     ids=str,
 )
-def test_many_channels_of_one_volume_reach_winograd(changes):
-    assert conv_mlx.takes_winograd(with_changes(**changes), mx.float32)
+def test_many_channels_of_one_volume_are_convolved_by_planes(calls, changes):
+    """Which MLX takes by its own Winograd, where the depth has no padding."""
+    assert depth_padded_beforehand(calls, with_changes(**changes))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"batch": 2},
-        {"groups": 2},
         {"kernel_size": (1, 3, 3)},
         {"kernel_size": (8, 3, 3), "padding": ((4, 4), (1, 1), (1, 1))},
         {"kernel_size": (3, 1, 3)},
@@ -325,27 +319,21 @@ def test_many_channels_of_one_volume_reach_winograd(changes):
         {"in_channels": 96},
         {"in_channels": 32, "out_channels": 192},
         {"input_size": (15, 16, 16)},
-        {"padding": ((0, 1), (1, 1), (1, 1))},  # 15 planes of output
     ],
     ids=str,
 )
-def test_each_condition_alone_keeps_from_winograd(changes):
-    assert not conv_mlx.takes_winograd(with_changes(**changes), mx.float32)
+def test_each_condition_alone_keeps_from_planes(calls, changes):
+    assert not depth_padded_beforehand(calls, with_changes(**changes))
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
-def test_half_types_stay_away_from_winograd(dtype):
-    assert not conv_mlx.takes_winograd(WINOGRAD, dtype)
+def test_half_types_are_not_convolved_by_planes(calls, dtype):
+    assert not depth_padded_beforehand(calls, PLANES, dtype)
 
 
-def test_winograd_is_left_alone_where_its_planes_outgrow_the_limit(monkeypatch):
-    # 3 taps x 16 x 18 x 18 voxels of 128 + 128 channels, and 64/36 of them, in float32
-    needed = 3 * 4 * 16 * 18 * 18 * (256 + 256 * 64 // 36)
-    assert conv_mlx.winograd_bytes(WINOGRAD) == needed
-    for limit, expected in ((needed, True), (needed - 1, False)):
-        monkeypatch.setattr(conv_mlx, "WINOGRAD_BYTES", limit)
-        found = conv_mlx.takes_winograd(WINOGRAD, mx.float32)
-        assert found is expected
+def test_volumes_whose_planes_would_not_fit_are_convolved_whole(calls):
+    large = with_changes(input_size=(160, 160, 160))
+    assert not depth_padded_beforehand(calls, large)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
@@ -364,15 +352,13 @@ def test_mlx_never_sums_planes_of_one_volume_in_half_precision(calls, dtype):
             assert kd == 1 or depth > 0 or strides != (1, 1)
 
 
-def test_where_winograd_is_reached_the_depth_is_padded_beforehand(calls):
-    x, w = mx.zeros((1, 16, 16, 16, 128)), mx.zeros((128, 128, 3, 3, 3))
-    MLX.forward(x, w, None, WINOGRAD)
-    MLX.forward(x.astype(mx.float16), w.astype(mx.float16), None, WINOGRAD)
-    seen = [(call.x.shape[1:4], call.options["padding"]) for call in calls]
-    assert seen == [((18, 16, 16), (0, 1, 1)), ((16, 16, 16), (1, 1, 1))]
-
-
-@pytest.mark.parametrize("spatial", SPATIAL, ids=str)
-def test_padding_the_depth_beforehand_changes_no_number(monkeypatch, spatial):
-    monkeypatch.setattr(conv_mlx, "takes_winograd", lambda *_: True)
-    check(MLX, geometry_of(*spatial, batch=1))
+def test_planes_padded_beforehand_give_the_same_numbers():
+    geometry = geometry_of(
+        (2, 3, 3), 1, 1, 1, (15, 18, 18), channels=(32, 224, 1), batch=1
+    )
+    x, w = (
+        mx.random.uniform(shape=s) for s in (geometry.input_shape, (224, 32, 2, 3, 3))
+    )
+    want = COLUMNS.forward(x, w, None, geometry)
+    got = first(MLX.forward(last(x), w, None, geometry))
+    assert_close(got, np.array(want), "output")
