@@ -81,6 +81,7 @@ __all__ = [
     "load_program",
     "manual_seed",
     "metrics",
+    "models",
     "nn",
     "ones",
     "ones_like",
