@@ -5,7 +5,7 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from lucid import distributed, inference, metrics, nn, optim
+from lucid import distributed, inference, metrics, models, nn, optim
 from lucid._device import plain_operations
 from lucid._types import DeviceLike, DTypeLike, PaddingMode, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
