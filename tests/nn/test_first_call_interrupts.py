@@ -176,12 +176,12 @@ def test_signals_at_random_moments(way):
 
     handler = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for i in range(100):
+        for i in range(50):
             model = Net()
             before = contents(model)
             with contextlib.suppress(Interrupt):
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, 5e-5 + i * 5e-5)
+                    signal.setitimer(signal.ITIMER_REAL, 5e-5 + i * 1e-4)
                     WAYS[way](model)
                 finally:  # it fires once: here, or before
                     signal.setitimer(signal.ITIMER_REAL, 0)
