@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import threading
+import time
 
 import lucid
 from lucid import nn, optim
@@ -177,3 +178,32 @@ def test_an_error_does_not_keep_other_threads_waiting():
         model(ones())
     with pytest.raises(ValueError, match="kernel_size"):
         elsewhere(lambda: model(lucid.ones(1, 2, 5, 5, 5)))
+
+
+def test_no_thread_loses_what_another_one_has_changed():
+    class Diary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.unreached = nn.LazyConv3d(3, 3), nn.LazyConv3d(1, 1)
+            self.pages = []
+
+        def forward(self, x):
+            time.sleep(0.002)
+            self.pages.append(1)
+            time.sleep(0.002)
+            return self.conv(x)
+
+    for _ in range(5):
+        model = Diary()
+        volley(lambda model=model: evaluated(model))
+        assert len(model.pages) == 4
+
+
+def test_weights_that_another_thread_left_unevaluated_are_not_thrown_away():
+    layer, x = nn.LazyConv3d(3, 3), ones()
+    state = [layer.state, mx.random.state]
+    expected = mx.compile(layer, inputs=state, outputs=state)(x)
+    with pytest.raises(RuntimeError, match="Stream"):
+        elsewhere(evaluated, layer)  # as of an eager layer
+    assert layer.in_channels == 2
+    assert evaluated(layer, x) == expected.tolist()
