@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lucid._types import integer
 from lucid.nn import _first_call
 from lucid.nn._allowed import check_name, check_no_cycle
+from lucid.nn._channels_last import warn_of_wrong_axes
 from lucid.nn._layers import Layer, Layers, listed, pairs
 from lucid.nn._module import Module
 import mlx.nn
@@ -48,6 +49,10 @@ class Sequential(Layers):
             super().__init__("layers", layers[0].items())
         else:
             super().__init__("layers", _numbered(layers))
+
+    def _insert(self, index: int, name: str, layer: Layer) -> None:
+        super()._insert(index, name, layer)
+        warn_of_wrong_axes(self.layers[max(index - 1, 0) : index + 2])
 
     def _part(self, index: slice) -> Any:
         names = self._names()[index]
