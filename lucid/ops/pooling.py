@@ -21,6 +21,9 @@ import numpy as np
 # where they lie in memory side by side, or a slice each.
 Taps: TypeAlias = "mx.array | list[mx.array]"
 
+# Beyond so many slices, building the operations is what takes the time.
+MOST_SLICES = 4096
+
 # From so many stacked taps on, one reduction is faster than as many slices.
 MANY = 8
 
@@ -40,8 +43,15 @@ class Windows(Protocol):
         """
         ...
 
-    def counts(self, include_pad: bool) -> list[int]:
-        """How many voxels each window has, those of the padding included or not."""
+    def counts(self, include_pad: bool) -> np.ndarray:
+        """How many voxels each window has, those of the padding included or not.
+
+        One number stands for all where they are equal.
+        """
+        ...
+
+    def slices(self, with_places: bool) -> int:
+        """How many operations the pool takes, that of their indices too or not."""
         ...
 
 
@@ -57,7 +67,7 @@ class Sliding:
     outputs: int
 
     def taps(self, x: mx.array, axis: int, fill: float) -> list[Taps]:
-        if self.padding == 0 and self.dilation == 1 and self._tiles():
+        if self._tiles():
             return [mx.unflatten(x, axis, (-1, self.size))]
         reach = (self.outputs - 1) * self.stride  # from the first window to the last
         span = self.dilation * (self.size - 1) + 1
@@ -69,14 +79,20 @@ class Sliding:
         starts = (tap * self.dilation for tap in range(self.size))
         return [[_cut(x, axis, i, i + reach + 1, self.stride) for i in starts]]
 
-    def counts(self, include_pad: bool) -> list[int]:
-        low = -self.padding if include_pad else 0
-        high = self.length + (self.padding if include_pad else 0)
-        starts = [i * self.stride - self.padding for i in range(self.outputs)]
-        return [min(s + self.size, high) - max(s, low) for s in starts]
+    def counts(self, include_pad: bool) -> np.ndarray:
+        sides = self.padding if include_pad else 0
+        starts = np.array([0, self.outputs - 1]) * self.stride - self.padding
+        if starts[0] < -sides or starts[1] + self.size > self.length + sides:
+            starts = np.arange(self.outputs) * self.stride - self.padding
+        stops = np.minimum(starts + self.size, self.length + sides)
+        return stops - np.maximum(starts, -sides)
+
+    def slices(self, with_places: bool) -> int:
+        return 1 if self._tiles() and not with_places else self.size
 
     def _tiles(self) -> bool:
-        return self.size == self.stride and self.outputs * self.size == self.length
+        is_dense = self.size == self.stride and self.padding == 0 and self.dilation == 1
+        return is_dense and self.outputs * self.size == self.length
 
 
 @dataclass(frozen=True)
@@ -97,10 +113,13 @@ class Adaptive:
         pairs = zip(starts, stops, strict=True)
         return [_cut(x, axis + 1, start, stop) for start, stop in pairs]
 
-    def counts(self, include_pad: bool) -> list[int]:
+    def counts(self, include_pad: bool) -> np.ndarray:
         block, starts, stops = self._block()
-        sizes = [stop - start for start, stop in zip(starts, stops, strict=True)]
-        return sizes * (self.length // block)
+        return np.tile(np.subtract(stops, starts), self.length // block)
+
+    def slices(self, with_places: bool) -> int:
+        patterns = self.outputs // math.gcd(self.length, self.outputs)
+        return patterns * (self.length // self.outputs + 2 if with_places else 1)
 
     def _block(self) -> tuple[int, list[int], list[int]]:
         """Its voxels, and where its windows start and stop."""
@@ -165,13 +184,12 @@ def mean_pool(
         return total * (1 / divisor)
     for axis, along in _by_axis(windows, channel_axis):
         counts = along.counts(include_pad)
-        if len(set(counts)) == 1:
-            total = total * (1 / counts[0])
+        if counts.min() == counts.max():
+            total = total * float(1 / counts[0])
         else:
             shape = [1] * x.ndim
             shape[axis] = len(counts)
-            factors = 1 / np.array(counts, np.float32)
-            total = total * mx.array(factors).reshape(shape)
+            total = total * mx.array((1 / counts).astype(np.float32)).reshape(shape)
     return total
 
 

@@ -215,8 +215,9 @@ def _adaptive(input: Tensor, output_size: AdaptiveSize3d) -> list[Windows]:
 
 
 def _largest(input: Tensor, windows: list[Windows], return_indices: bool) -> Any:
+    _check_slices(windows, flag("return_indices", return_indices))
     largest = _pooled(lambda x, axis: pooling.max_pool(x, windows, axis), input)
-    if not flag("return_indices", return_indices):
+    if not return_indices:
         return largest
     return largest, _pooled(
         lambda x, axis: pooling.max_indices(x, windows, axis), input
@@ -229,12 +230,23 @@ def _mean(
     include_pad: bool = True,
     divisor: int | None = None,
 ) -> Tensor:
+    _check_slices(windows, with_places=False)
+
     def mean(x: Tensor, channel_axis: int) -> Tensor:
         y = x.astype(mx.float32)
         y = pooling.mean_pool(y, windows, channel_axis, include_pad, divisor)
         return y.astype(x.dtype)
 
     return _pooled(mean, input)
+
+
+def _check_slices(windows: list[Windows], with_places: bool) -> None:
+    needed = max(along.slices(with_places) for along in windows)
+    if needed > pooling.MOST_SLICES:
+        raise ValueError(
+            f"`input`'s windows take {needed} slices of an axis; more than "
+            f"{pooling.MOST_SLICES} are not implemented."
+        )
 
 
 def _pooled(function: Callable[[Tensor, int], Tensor], input: Tensor) -> Tensor:

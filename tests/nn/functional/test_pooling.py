@@ -134,6 +134,15 @@ def test_means_of_half_types_are_taken_in_float32():
     assert F.avg_pool3d(x, 16).item() == 30
 
 
+LONG = mx.broadcast_to(mx.array(1.0), (1, 1, 2**28, 1, 1))
+
+
+def test_a_long_axis_is_looked_at_by_its_windows():
+    assert F.avg_pool3d(LONG, (2**27, 1, 1)).shape == (1, 1, 2, 1, 1)
+    assert F.avg_pool3d(LONG, (1, 1, 1)).shape == LONG.shape
+    assert F.adaptive_max_pool3d(LONG, (3, 1, 1)).shape == (1, 1, 3, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -148,6 +157,8 @@ def test_means_of_half_types_are_taken_in_float32():
         (lambda x: F.adaptive_max_pool3d(x[0, 0], 2), "`input`"),
         (lambda x: F.max_pool3d(x[:, :0], 2), "`input`"),
         (lambda x: F.max_pool3d(x[:, :, :0], 2), "`input`"),
+        (lambda x: F.adaptive_avg_pool3d(x, 2**29), "not implemented"),
+        (lambda _: F.max_pool3d(LONG, (2**20, 1, 1), 1), "not implemented"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(call, says):
