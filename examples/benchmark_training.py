@@ -4,9 +4,10 @@
     python examples/benchmark_training.py --networks unet-64 --repeats 3
     python examples/benchmark_training.py --allocator both --json times.json
 
-A step is the loss, its gradients and Adam's update of every weight. All contenders
-start from the same weights; their losses and gradients are compared before anything is
-timed, and then they take turns.
+A step is the loss, its gradients and the optimizer's update of every weight: Adam's, or
+for networks that segment, Dice and cross entropy under SGD with Nesterov momentum. All
+contenders start from the same weights; their losses and gradients are compared before
+anything is timed, and then they take turns.
 """
 
 from __future__ import annotations
@@ -30,119 +31,20 @@ from benchmark_conv3d import (
     settings,
     timed,
 )
+from benchmark_networks import (
+    CLASSES,
+    NETWORKS,
+    Network,
+    lucid_optimizer,
+    torch_optimizer,
+)
 import lucid
-from lucid import nn, optim
+from lucid import nn
+import lucid.nn.functional as F
 import mlx.core as mx
 import mlx.utils
 import numpy as np
 
-TOLERANCE = 1e-3  # of the largest value; float32, through up to eleven layers
-RATE = 1e-4
-
-
-def unet(nn: Any, up: Callable[[Any], Any], join: Callable[[Any, Any], Any]) -> Any:
-    """A 3-D U-Net of three levels, in either library: they share the names.
-
-    Args:
-        nn: `lucid.nn` or `torch.nn`.
-        up: doubles depth, height and width by repeating voxels.
-        join: concatenates along the channels.
-    """
-
-    def block(before: int, after: int, stride: int = 1) -> Any:
-        return nn.Sequential(
-            nn.Conv3d(before, after, 3, stride=stride, padding=1),
-            nn.ReLU(),
-            nn.Conv3d(after, after, 3, padding=1),
-            nn.ReLU(),
-        )
-
-    class UNet(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.down1 = block(1, 16)
-            self.down2 = block(16, 32, stride=2)
-            self.bottom = block(32, 64, stride=2)
-            self.up2 = block(64 + 32, 32)
-            self.up1 = block(32 + 16, 16)
-            self.out = nn.Conv3d(16, 1, 1)
-
-        def forward(self, x: Any) -> Any:  # (N, 1, D, H, W)
-            fine = self.down1(x)  # (N, 16, D, H, W)
-            middle = self.down2(fine)  # (N, 32, D / 2, H / 2, W / 2)
-            coarse = self.bottom(middle)  # (N, 64, D / 4, H / 4, W / 4)
-            middle = self.up2(join(up(coarse), middle))
-            return self.out(self.up1(join(up(middle), fine)))
-
-    return UNet()
-
-
-def lucid_unet() -> nn.Module:
-    def up(x: mx.array) -> mx.array:
-        n, c, d, h, w = x.shape
-        x = mx.broadcast_to(
-            x[:, :, :, None, :, None, :, None], (n, c, d, 2, h, 2, w, 2)
-        )
-        return x.reshape(n, c, 2 * d, 2 * h, 2 * w)
-
-    return unet(nn, up, lambda a, b: mx.concatenate([a, b], axis=1))
-
-
-def torch_unet() -> Any:
-    torch = importlib.import_module("torch")
-    up = torch.nn.Upsample(scale_factor=2)  # nearest
-    return unet(torch.nn, up, lambda a, b: torch.cat([a, b], 1))
-
-
-def lucid_denoiser() -> nn.Module:
-    from denoise_mri import Denoiser  # what it needs comes with the `examples` extra
-
-    return Denoiser()
-
-
-def torch_denoiser() -> Any:
-    """The network of `denoise_mri.py`, under the same names."""
-    nn = importlib.import_module("torch").nn
-    same, channels = {"padding": 1, "padding_mode": "reflect"}, 12
-
-    class Block(nn.Module):
-        def __init__(self, dilation: int) -> None:
-            super().__init__()
-            look = {"padding": dilation, "dilation": dilation, "groups": channels}
-            self.layers = nn.Sequential(
-                nn.Conv3d(channels, channels, 3, padding_mode="reflect", **look),
-                nn.Conv3d(channels, 4 * channels, 1),
-                nn.ReLU(),
-                nn.Conv3d(4 * channels, channels, 1),
-            )
-
-        def forward(self, x: Any) -> Any:
-            return x + self.layers(x)
-
-    class Denoiser(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Conv3d(1, channels, 3, **same)
-            self.blocks = nn.Sequential(Block(1), Block(2))
-            self.head = nn.Conv3d(channels, 1, 3, **same)
-
-        def forward(self, noisy: Any) -> Any:
-            return noisy - self.head(self.blocks(self.stem(noisy)))
-
-    return Denoiser()
-
-
-class Network(NamedTuple):
-    shape: tuple[int, ...]  # of a batch, (N, 1, D, H, W)
-    in_lucid: Callable[[], nn.Module]
-    in_torch: Callable[[], Any]
-
-
-NETWORKS = {
-    "unet-32": Network((1, 1, 32, 32, 32), lucid_unet, torch_unet),
-    "denoiser": Network((2, 1, 16, 16, 16), lucid_denoiser, torch_denoiser),
-    "unet-64": Network((1, 1, 64, 64, 64), lucid_unet, torch_unet),
-}
 CONTENDERS = ["lucid", "lucid, compiled"]
 if importlib.util.find_spec("torch"):
     CONTENDERS.append("torch")
@@ -163,10 +65,10 @@ def lucid_trainer(
 ) -> Trainer:
     model = network.in_lucid()
     model.load_state_dict(weights)
-    optimizer = optim.Adam(RATE, bias_correction=True)
+    optimizer = lucid_optimizer(network)
     x, target = map(mx.array, batch)
     loss_and_grad = nn.value_and_grad(
-        model, lambda x, target: (model(x) - target).square().mean()
+        model, lambda x, target: network.loss(F, model(x), target)
     )
 
     def update(x: mx.array, target: mx.array) -> mx.array:
@@ -202,12 +104,12 @@ def torch_trainer(
     model = network.in_torch()
     model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
     model.to(where)
-    optimizer = torch.optim.Adam(model.parameters(), RATE)
+    optimizer = torch_optimizer(network, model)
     x, target = (torch.from_numpy(array).to(where) for array in batch)
 
     def backward() -> Any:
         optimizer.zero_grad()
-        loss = (model(x) - target).square().mean()
+        loss = network.loss(torch.nn.functional, model(x), target)
         loss.backward()
         return loss.detach()
 
@@ -228,6 +130,8 @@ def trainers(network: Network, device: str) -> dict[str, Trainer]:
     """Everyone, with the same weights and the same batch."""
     random = np.random.default_rng(0)
     batch = [random.standard_normal(network.shape, np.float32) for _ in range(2)]
+    if network.segments:
+        batch[1] = random.integers(0, CLASSES, network.shape).astype(np.float32)
     lucid.manual_seed(0)
     model = network.in_lucid()
     nn.materialize(model, network.shape)
@@ -249,7 +153,7 @@ def measure(
     gradients = {who: trainer.gradients() for who, trainer in everyone.items()}
     names = list(gradients["lucid"])
     in_order = {who: [of[name] for name in names] for who, of in gradients.items()}
-    check_agreement(in_order, names, TOLERANCE)
+    check_agreement(in_order, names, network.tolerance)
     steps = {who: trainer.step for who, trainer in everyone.items()}
     return {"training step": timed(steps, repeats)}
 
