@@ -119,10 +119,15 @@ def check_floating(name: str, value: Any) -> None:
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """`value`, which must be one of these strings."""
+    if text(name, value) not in choices:
+        raise ValueError(f"`{name}` (={shown(value)}) must be one of {choices}.")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """`value`, which must be a string."""
     if not isinstance(value, str):
         raise TypeError(f"`{name}` (={shown(value)}) must be a string.")
-    if value not in choices:
-        raise ValueError(f"`{name}` (={shown(value)}) must be one of {choices}.")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid._types import shown
+from lucid._types import shown, text
 import mlx.core as mx
 import mlx.nn
 
@@ -64,13 +64,16 @@ def check_member(module: mlx.nn.Module, name: str, value: Any) -> bool:
     return True
 
 
-def check_name(module: mlx.nn.Module, name: Any, numbers: bool = False) -> None:
+def check_name(
+    module: mlx.nn.Module, name: Any, numbers: bool = False, argument: str = "name"
+) -> None:
     """Refuse what cannot name a new member of a module.
 
     Args:
         module: the module.
         name: of a parameter, buffer or module.
         numbers: whether the module has a place for members with numbers.
+        argument: what the name was given as.
 
     Raises:
         TypeError: if it is no string.
@@ -78,23 +81,20 @@ def check_name(module: mlx.nn.Module, name: Any, numbers: bool = False) -> None:
         ValueError: for names that MLX does not keep.
     """
     kind = type(module).__name__
-    if not isinstance(name, str):
-        raise TypeError(f"`name` (={shown(name)}) must be a string.")
+    said = f"`{argument}` (={shown(text(argument, name))})"
     if not name or "." in name:
-        raise KeyError(f"`name` (={shown(name)}) must not be empty nor hold a dot.")
+        raise KeyError(f"{said} must not be empty nor hold a dot.")
     if hasattr(module, name):
-        raise KeyError(
-            f"`name` (={shown(name)}) is an attribute of this {kind} already."
-        )
+        raise KeyError(f"{said} is an attribute of this {kind} already.")
     if name.startswith("_"):
         raise ValueError(
-            f"`name` (={shown(name)}) must not start with an underscore: MLX leaves "
-            "such members out of a model."
+            f"{said} must not start with an underscore: MLX leaves such "
+            "members out of a model."
         )
     if name.isdigit() and not numbers:
         raise ValueError(
-            f"`name` (={shown(name)}) must not be a number: nn.Sequential, "
-            "nn.ModuleList and nn.ParameterList number what they hold."
+            f"{said} must not be a number: nn.Sequential, nn.ModuleList "
+            "and nn.ParameterList number what they hold."
         )
 
 

@@ -10,6 +10,7 @@ from lucid._types import (
     DeviceLike,
     DTypeLike,
     check_float_dtype,
+    flag,
     resolve_dtype,
     shown,
 )
@@ -57,7 +58,7 @@ class Castable(mlx.nn.Module):
         """
         for arg in args:
             if isinstance(arg, mx.array):
-                raise TypeError("`to` takes a dtype or a device: give array.dtype.")
+                raise TypeError("`dtype` must be one, not an array: give array.dtype.")
             if isinstance(arg, bool):
                 continue  # non_blocking
             if isinstance(arg, mx.Device | mx.DeviceType) or (
@@ -117,7 +118,7 @@ class Castable(mlx.nn.Module):
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Have every parameter trained, or none: PyTorch's `unfreeze` and `freeze`."""
-        if requires_grad:
+        if flag("requires_grad", requires_grad):
             self.unfreeze()
         else:
             self.freeze()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import itertools
 from typing import Any
 
+from lucid._types import flag
 import mlx.nn
 
 Hook = Callable[..., Any]
@@ -101,11 +102,12 @@ def _put_on(
 ) -> HookHandle:
     if not callable(hook):
         raise TypeError(f"`hook` must be a function, got {type(hook).__name__}.")
-    others = dict(hooks) if prepend else {}
+    takes_kwargs = flag("with_kwargs", with_kwargs)
+    others = dict(hooks) if flag("prepend", prepend) else {}
     if prepend:
         hooks.clear()
     key = next(_keys)
-    hooks[key] = hook, with_kwargs
+    hooks[key] = hook, takes_kwargs
     hooks.update(others)
     return HookHandle(hooks, key)
 

@@ -181,10 +181,11 @@ class Layers(Module):
 
     def pop(self, index: Any = -1, *default: Any) -> Any:
         """Take a layer out and return it; of a slice, a container of them."""
-        if isinstance(index, str):
+        if isinstance(index, str) and default:
             return super().pop(index, *default)  # MLX takes entries out of its dict
-        layer = self[index]
-        del self[index]
+        position = index if isinstance(index, slice) else self._index(index)
+        layer = self[position]
+        del self[position]
         return layer
 
     def insert(self, index: int, module: Layer) -> Self:

@@ -97,6 +97,8 @@ class Module(Castable, Hooked, Named, Saved):
     forward: Callable[..., Any] = _missing_forward
     _complete_in = 0  # the era in which no lazy layer inside was seen to wait
 
+    _holds_arrays = True
+
     def __init__(self) -> None:
         super().__init__()
         self._no_grad = FrozenNames()
@@ -229,6 +231,8 @@ class Module(Castable, Hooked, Named, Saved):
                 f"`{argument}` of `{name}` must be a lucid.Tensor or None, "
                 f"got {type(array).__name__}."
             )
+        if array is not None and not self._holds_arrays:
+            raise TypeError(f"`{argument}`: a {type(self).__name__} holds modules.")
         if array is None:
             keep_place(self, name)
         setattr(self, name, array)

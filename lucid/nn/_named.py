@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lucid._types import Tensor
+from lucid._types import Tensor, flag, shown, text
 from lucid.nn._allowed import check_name, check_no_cycle
 from lucid.nn._members import (
     Children,
@@ -31,6 +32,15 @@ _ITERATED = (
     "iteration is `for name, array in model.named_parameters()` (arrays have no grad "
     "and no requires_grad: see nn.value_and_grad, and freeze() of a module)."
 )
+
+
+@contextlib.contextmanager
+def _naming(argument: str) -> Iterator[None]:
+    """Have what MLX says of an argument name it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise type(error)(f"`{argument}`: {error}") from None
 
 
 class _Name(str):
@@ -69,7 +79,7 @@ class Named(mlx.nn.Module):
             raise TypeError(
                 f"`module` must be a module or None, got {type(module).__name__}."
             )
-        if not isinstance(self.get(name), mlx.nn.Module):
+        if not isinstance(self.get(text("name", name)), mlx.nn.Module):
             check_name(self, name)
         setattr(self, name, module)
 
@@ -101,8 +111,8 @@ class Named(mlx.nn.Module):
             prefix: the name of this module, which all others begin with.
             remove_duplicate: whether a module under several names comes once.
         """
-        pairs = list(named_tree(self, prefix))
-        return each_once(pairs) if remove_duplicate else pairs
+        pairs = list(named_tree(self, text("prefix", prefix)))
+        return each_once(pairs) if flag("remove_duplicate", remove_duplicate) else pairs
 
     def modules(self, remove_duplicate: bool = True) -> list[Any]:
         """This module and all modules inside it, each once."""
@@ -131,16 +141,16 @@ class Named(mlx.nn.Module):
     def _named_arrays(
         self, buffers: bool, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> list[tuple[str, Tensor]]:
+        start = f"{prefix}." if text("prefix", prefix) else ""
         settle_ties(self)
-        start = f"{prefix}." if prefix else ""
-        members = walk(self, start) if recurse else self._own(start)
+        members = walk(self, start) if flag("recurse", recurse) else self._own(start)
         pairs = [
             (member.name, member.value)
             for member in members
             if isinstance(member.value, mx.array)
             and (member.path in buffer_names(member.owner)) is buffers
         ]
-        return each_once(pairs) if remove_duplicate else pairs
+        return each_once(pairs) if flag("remove_duplicate", remove_duplicate) else pairs
 
     def _own(self, prefix: str) -> list[Member]:
         return [
@@ -204,9 +214,10 @@ class Named(mlx.nn.Module):
         return self._find(target, named, "buffer")
 
     def _find(self, target: str, named: dict[str, Any], kind: str) -> Any:
-        if target not in named:
+        if text("target", target) not in named:
             raise AttributeError(
-                f"{type(self).__name__} has no {kind} {target!r}; it has "
+                f"`target`: {type(self).__name__} has no {kind} {shown(target)}; "
+                "it has "
                 f"{', '.join(map(repr, list(named)[:8])) or 'none'}"
                 f"{', ...' if len(named) > 8 else '.'}"
             )
@@ -224,7 +235,7 @@ class Named(mlx.nn.Module):
             ValueError: for an empty name, or what is no module.
             AttributeError: if there is no such place.
         """
-        if not target:
+        if not text("target", target):
             raise ValueError("`target` must not be empty.")
         if not isinstance(module, mlx.nn.Module):
             raise ValueError(f"`module` must be one, got {type(module).__name__}.")
@@ -235,21 +246,24 @@ class Named(mlx.nn.Module):
                 return
         outside, _, name = target.rpartition(".")
         parent = self.get_submodule(outside)
-        if strict or hasattr(parent, name):
-            raise AttributeError(f"{type(parent).__name__} has no module {name!r}.")
+        if flag("strict", strict) or hasattr(parent, name):
+            kind = type(parent).__name__
+            raise AttributeError(f"`target`: {kind} has no module {shown(name)}.")
+        check_name(parent, name, hasattr(parent, "_layer_names"), "target")
         add = parent.add_module if isinstance(parent, Named) else parent.__setattr__
         add(name, module)
 
     def update(self, parameters: dict[str, Any], strict: bool = True) -> Self:
         """MLX's: replace arrays by those of a nested dict; tied ones stay tied."""
-        with kept_ties(self):
-            super().update(parameters, strict)
+        with kept_ties(self), _naming("parameters"):
+            super().update(parameters, flag("strict", strict))
         return self
 
     def update_modules(self, modules: Any, strict: bool = True) -> Self:
         """MLX's: replace modules by those of a nested dict, `children()` for one."""
         tree = dict(modules.items()) if isinstance(modules, dict) else modules
-        super().update_modules(tree, strict)
+        with _naming("modules"):
+            super().update_modules(tree, flag("strict", strict))
         return self
 
     @property

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lucid import files
-from lucid._types import Tensor, flag
+from lucid._types import Tensor, flag, text
 from lucid.nn._members import array_members, mlx_names, unsaved_names
 from lucid.nn._state_dict import Dtypes, IncompatibleKeys, load_state
 from lucid.nn._ties import settle_ties
@@ -32,6 +32,7 @@ class Saved(mlx.nn.Module):
         Raises:
             UninitializedParameterError: if a lazy layer has no weights yet.
         """
+        text("prefix", prefix)
         check_initialized(self, "state_dict()", trained_only=False)
         settle_ties(self)
         return {

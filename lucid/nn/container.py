@@ -116,6 +116,8 @@ class ModuleDict(Module):
         (['mask'], 2)
     """
 
+    _holds_arrays = False  # its items are modules, and MLX's are all it has
+
     def __init__(self, modules: Modules | None = None):
         super().__init__()
         if modules is not None:

@@ -16,6 +16,11 @@ from tests.layers import ROWS
 # `distributed` waits for other processes; `models` are large, and made of layers.
 LEFT_OUT = {"lucid.distributed", "lucid.models"}
 # These are between layers and laziness, and `forward` is what a call calls.
+# What refuses every call, whatever the arguments.
+REFUSED = {
+    *("double", "zero_grad", "register_backward_hook"),
+    *("register_full_backward_hook", "register_full_backward_pre_hook"),
+}
 PROTOCOL = {"forward", "infer", "sizes_from", *vars(nn.LazyModule)}
 
 
@@ -99,16 +104,26 @@ def _is_alias(thing: Any) -> bool:
 
 
 def _methods(full: str, kind: type) -> list[Target]:
-    """The methods that this class brings, and nobody before it."""
+    """The methods that this class brings, and no public class before it."""
     found = []
-    for name, function in vars(kind).items():
+    for name, function in _brought(kind).items():
         if (
-            name not in PROTOCOL
+            name not in PROTOCOL | REFUSED
             and not name.startswith("_")
             and inspect.isfunction(function)
         ):
             found.append(_target(f"{full}.{name}", function, kind))
     return found
+
+
+def _brought(kind: type) -> dict[str, Any]:
+    """What stands in the class, and in the internal ones that it is made of."""
+    public = {getattr(nn, name) for name in nn.__all__}
+    outer = [base for base in kind.__mro__[1:] if base in public]
+    known = {part for base in outer for part in base.__mro__}
+    parts = [part for part in kind.__mro__ if part.__module__.startswith("lucid")]
+    own = [part for part in parts if part not in known]
+    return {k: v for part in reversed(own) for k, v in vars(part).items()}
 
 
 def _target(full: str, thing: Callable[..., Any], owner: type | None) -> Target:
@@ -139,7 +154,17 @@ def bases(target: Target) -> list[str]:
     ]
     made += [(source[3 : source.index("(")], source) for source in CONTAINERS]
     assert target.owner is not None
+    kinds = [(getattr(nn, name), source) for name, source in made]
+    # Not on classes with a method of their own by that name, of other arguments.
     found = [
-        source for name, source in made if issubclass(getattr(nn, name), target.owner)
+        source
+        for kind, source in kinds
+        if issubclass(kind, target.owner)
+        and _takes(kind, target) == _takes(None, target)
     ]
     return found or [MADE.get(target.owner.__name__, f"nn.{target.owner.__name__}()")]
+
+
+def _takes(kind: type | None, target: Target) -> list[str]:
+    method = target.name.rpartition(".")[2]
+    return list(inspect.signature(getattr(kind or target.owner, method)).parameters)
