@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lucid._types import DeviceLike, DTypeLike, Tensor, flag, real
+from lucid._types import DeviceLike, DTypeLike, Tensor, check_allocatable, flag, real
 from lucid.nn import init
 from lucid.nn._layer import Layer, Shapes
 from lucid.nn._module import Buffer, Parameter
@@ -45,6 +45,7 @@ class ChannelNorm(Layer):
     ):
         super().__init__()
         self.num_features = self._size("num_features", num_features)
+        check_allocatable("`num_features`", (self.num_features or 0,), 4)
         self.eps = real("eps", eps)
         self.momentum = None if momentum is None else real("momentum", momentum)
         self.affine = flag("affine", affine)

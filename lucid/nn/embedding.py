@@ -6,6 +6,7 @@ from lucid._types import (
     DeviceLike,
     DTypeLike,
     Tensor,
+    check_allocatable,
     check_array,
     flag,
     positive,
@@ -73,6 +74,8 @@ class Embedding(Layer):
         super().__init__()
         self.num_embeddings = positive("num_embeddings", num_embeddings)
         self.embedding_dim = positive("embedding_dim", embedding_dim)
+        sizes = (self.num_embeddings, self.embedding_dim)
+        check_allocatable("`num_embeddings` and `embedding_dim`", sizes, 4)
         if padding_idx is not None:
             padding_idx = check_padding_idx(padding_idx, self.num_embeddings)
         self.padding_idx = padding_idx

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lucid._types import DeviceLike, DTypeLike, Tensor, flag, positive, real
+from lucid._types import (
+    DeviceLike,
+    DTypeLike,
+    Tensor,
+    check_allocatable,
+    flag,
+    positive,
+    real,
+)
 from lucid.nn import functional as F
 from lucid.nn import init
 from lucid.nn._layer import Layer, Shapes
@@ -88,6 +96,7 @@ class GroupNorm(_Affine):
     ):
         super().__init__()
         self.num_channels = positive("num_channels", num_channels)
+        check_allocatable("`num_channels`", (self.num_channels,), 4)
         check_num_groups(num_groups, self.num_channels)
         self.num_groups = num_groups
         self.eps = real("eps", eps)
@@ -149,6 +158,7 @@ class LayerNorm(_Affine):
     ):
         super().__init__()
         self.normalized_shape = normalized_axes(normalized_shape)
+        check_allocatable("`normalized_shape`", self.normalized_shape, 4)
         self.eps = real("eps", eps)
         self.elementwise_affine = flag("elementwise_affine", elementwise_affine)
         affine = self.elementwise_affine

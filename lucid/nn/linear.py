@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 import math
 
-from lucid._types import DeviceLike, DTypeLike, Tensor, check_array, flag, positive
+from lucid._types import (
+    DeviceLike,
+    DTypeLike,
+    Tensor,
+    check_allocatable,
+    check_array,
+    flag,
+    positive,
+)
 from lucid.nn import functional as F
 from lucid.nn import init
 from lucid.nn._layer import Layer, Shapes
@@ -60,6 +68,8 @@ class Linear(Layer):
         super().__init__()
         self.in_features = self._size("in_features", in_features)
         self.out_features = positive("out_features", out_features)
+        sizes = (self.out_features, self.in_features or 0)
+        check_allocatable("`out_features` and `in_features`", sizes, 4)
         self._has_bias = flag("bias", bias)
         if not self._has_bias:
             self.bias = None

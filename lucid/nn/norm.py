@@ -16,6 +16,9 @@ class BatchNorm3d(ChannelNorm):
     move towards them; in evaluation they are the running ones (variance of n - 1).
     Ioffe & Szegedy (2015).
 
+    Inside `mx.checkpoint` the running statistics move twice a step, as in PyTorch;
+    inside `mx.vmap` they cannot move: call `eval()` before.
+
     Args:
         num_features: channels of the input.
         eps: added to the variance.
@@ -143,8 +146,8 @@ class InstanceNorm3d(ChannelNorm):
     """(x - mean) / sqrt(variance + eps) * weight + bias, for each channel and volume.
 
     Mean and variance (of n) are the volume's. With `track_running_stats`, running ones
-    move towards their means in training and are used in evaluation. Ulyanov, Vedaldi &
-    Lempitsky (2016).
+    move towards their means in training and are used in evaluation (see `BatchNorm3d`
+    on `mx.checkpoint` and `mx.vmap`). Ulyanov, Vedaldi & Lempitsky (2016).
 
     Args:
         num_features: channels of the input; of no importance without arrays.

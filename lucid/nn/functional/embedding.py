@@ -10,6 +10,7 @@ from lucid._types import (
     dtype_name,
     flag,
     integer,
+    shown,
 )
 from lucid.ops import embedding as ops
 import mlx.core as mx
@@ -117,7 +118,8 @@ def check_embedding_options(max_norm: float | None, sparse: bool) -> None:
     """Refuse what a look-up does not do here."""
     if max_norm is not None:
         raise ValueError(
-            f"`max_norm` (={max_norm}) must be None: a look-up changes no weight."
+            f"`max_norm` (={shown(max_norm)}) must be None: a look-up changes "
+            "no weight."
         )
     if flag("sparse", sparse):
         raise ValueError("`sparse` must be False: MLX has no sparse gradients.")

@@ -71,11 +71,11 @@ def batch_norm(
     channels = check_batch(input)
     check_per_channel(input, channels, weight=weight, bias=bias)
     check_running(channels, running_mean, running_var)
-    momentum = check_momentum(momentum)
+    momentum, training = check_momentum(momentum), flag("training", training)
     if real("eps", eps) < 0 or (training and eps == 0):
         rule = "positive in training" if training else "at least 0"
         raise ValueError(f"`eps` (={eps}) must be {rule}.")
-    if not flag("training", training):
+    if not training:
         if running_mean is None or running_var is None:
             raise ValueError("`running_mean` must be given where `training` is False.")
         return with_statistics(input, running_mean, running_var, weight, bias, eps)
