@@ -312,3 +312,22 @@ def test_arrays_that_move_in_a_list_change_no_other(kind):
     assert model.weights[1].tolist() == [2.0, 2.0]
     model.half()
     assert model.weights[0] is model.weight
+
+
+@pytest.mark.parametrize("which", ["a", "b", "ab"])
+def test_checkpointed_modules_have_the_same_gradients(which):
+    model = Tied()
+    _, plain = nn.value_and_grad(model, loss(model))(X)
+
+    def forward(x):
+        for name in "ab":
+            part = getattr(model, name)
+            x = (mlx.nn.utils.checkpoint(part) if name in which else part)(x)
+        return (x - 1).square().mean()
+
+    _, grads = nn.value_and_grad(model, forward)(X)
+    assert names(grads) == names(plain)
+    for (name, got), (_, want) in zip(
+        tree_flatten(grads), tree_flatten(plain), strict=True
+    ):
+        assert mx.allclose(got, want, atol=1e-6), name
