@@ -12,6 +12,7 @@ Volumes are channels-last and float32, points of all volumes are in one list.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -109,7 +110,16 @@ def sample(
         assert total is not None
         return total
 
-    function = forward if plain else with_derivatives(forward, vjp)
+    def jvp(arrays: Any, tangents: Any) -> mx.array:
+        weight, x, cell = arrays
+        parts = []
+        if tangents[0] is not None:
+            parts.append(sample(tangents[0], x, cell, corners))
+        if tangents[1] is not None:
+            parts.append(sample(weight, tangents[1], cell, corners))
+        return functools.reduce(mx.add, parts)
+
+    function = forward if plain else with_derivatives(forward, vjp, jvp)
     return function(weight, x, cell)
 
 

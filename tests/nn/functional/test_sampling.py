@@ -123,6 +123,18 @@ def test_second_gradients_are_the_slopes_of_the_first(options):
         assert (gradient * along).sum().item() == pytest.approx(want, rel=2e-2)
 
 
+def test_forward_mode_is_the_slope_along_the_tangents():
+    x, grid, _ = map(mx.array, problem(3))
+    dx, dgrid = lucid.randn(*x.shape), 1e-3 * lucid.randn(*grid.shape)
+    for tangents in ((dx, mx.zeros_like(grid)), (mx.zeros_like(x), dgrid)):
+        _, (got,) = mx.jvp(F.grid_sample, [x, grid], list(tangents))
+        after, before = (
+            F.grid_sample(x + s * tangents[0], grid + s * tangents[1]) for s in (1, -1)
+        )
+        want = (after - before) / 2
+        assert mx.abs(got - want).max() <= 2e-2 * mx.abs(want).max()
+
+
 def test_the_gradient_is_the_same_bits_each_time():
     x, grid = lucid.randn(1, 2, 6, 6, 6), lucid.rand(1, 9, 9, 9, 3) - 0.5
     gradient = mx.grad(lambda x: F.grid_sample(x, grid).square().sum())
