@@ -1,6 +1,6 @@
 """The script that the type checkers read runs as well."""
 
-from tests.typing import user_script
+from tests.typed import user_script
 
 
 def test_the_script_runs(capsys):
