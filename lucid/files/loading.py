@@ -27,7 +27,7 @@ _OTHERS = {
     b"\x1f\x8b": "compressed by gzip",
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a single NumPy array; `np.load` reads it",
-    b"\x80": "a pickle, which only `torch.save` should have written",
+    b"\x80": "a pickle that `torch.save` did not write",
 }
 
 

@@ -65,7 +65,11 @@ def _flatten(state: Any) -> dict[str, mx.array]:
             f"got {type(state).__name__}."
         )
     arrays: dict[str, mx.array] = {}
-    for name, value in tree_flatten(dict(state)):
+    try:
+        entries = tree_flatten(dict(state))
+    except RecursionError:
+        raise ValueError("`state` is nested too deep, or contains itself.") from None
+    for name, value in entries:
         if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES:
             value = to_mlx(np.asarray(value))
         if not isinstance(value, mx.array):

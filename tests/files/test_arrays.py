@@ -13,6 +13,8 @@ import lucid
 import numpy as np
 import pytest
 
+from tests.files.pytorch.assemble import legacy, pickled, storage, tensor, zipped
+
 MIB = 2**20
 LOAD = """
 import resource, sys, time, lucid
@@ -63,6 +65,18 @@ def test_no_more_than_two_copies_are_held(
     lucid.save({"a": np.ones(1)}, tmp_path / "small.npz")
     # Both arrays, one of them again, and the reader's blocks.
     assert int(python(LOAD, path, tmp_path / "small.npz")) < (3 * 24 + 12) * MIB
+
+
+@pytest.mark.parametrize("file", [zipped, legacy])
+def test_of_a_checkpoint_too_no_more_than_two_copies_are_held(
+    file: Callable[..., bytes], tmp_path: Path
+):
+    items = 6 * MIB
+    weights = {key: tensor((items,), (1,), 0, storage(items, key=key)) for key in "01"}
+    storages = dict.fromkeys("01", bytes(4 * items))
+    (tmp_path / "a.pt").write_bytes(file(pickled(weights), storages))
+    (tmp_path / "small.pt").write_bytes(zipped(pickled({"w": tensor()})))
+    assert int(python(LOAD, tmp_path / "a.pt", tmp_path / "small.pt")) < 84 * MIB
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its kernel limits no memory")

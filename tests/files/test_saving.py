@@ -207,6 +207,14 @@ def test_more_axes_than_numpy_has_are_a_value_error(path: Path, axes: int):
     assert os.listdir(path.parent) == []
 
 
+def test_a_state_that_contains_itself_is_a_value_error(path: Path):
+    state: dict[str, Any] = {"a": mx.ones(1)}
+    state["b"] = [state]
+    with pytest.raises(ValueError, match=r"`state` is nested too deep"):
+        lucid.save(state, path)
+    assert os.listdir(path.parent) == []
+
+
 def test_two_entries_of_one_dotted_name_are_a_value_error(path: Path):
     with pytest.raises(ValueError, match=r"two entries called 'a\.0'"):
         lucid.save({"a.0": mx.ones(1), "a": [mx.ones(1)]}, path)

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from lucid.files.pytorch.stream import LONGEST_NAME, Stream
 from lucid.files.pytorch.values import Placeholder, RefusedError, is_quick_key
 
-# Each costs up to some 100 bytes of memory and a microsecond, however small the file.
-_MOST_OPCODES = 10_000_000
+# Each costs up to some 200 bytes of memory and a microsecond, however small the file.
+_MOST_OPCODES = 2_000_000
 # Tuples hash alike where somebody wants them to, and a dict of those takes forever.
 _MOST_TUPLE_KEYS = 10_000
 

@@ -21,7 +21,7 @@ import mlx.core as mx
 
 _DEEPEST = 100
 # What containers may unfold to that are shared, in containers that are shared again.
-_MOST_ENTRIES = 5_000_000
+_MOST_ENTRIES = 2_000_000
 _CONTAINERS = (dict, list, tuple, set, frozenset, Placeholder)
 
 
@@ -59,6 +59,8 @@ class Survey:
             self.tensors[value] = None
         if not isinstance(value, _CONTAINERS):
             self._check_leaf(value)
+            return 1, 0
+        if not isinstance(value, Placeholder) and len(value) == 0:
             return 1, 0
         if id(value) in self._open:
             raise self._refusal("contains itself")
