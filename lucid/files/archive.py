@@ -60,6 +60,7 @@ class Archive:
 
     def __init__(self, file: IO[bytes], path: Path):
         self.file, self.path = file, path
+        self.size = file.seek(0, os.SEEK_END)
         self.entries: dict[str, Entry] = {}
         start, length, count = self._find_directory()
         self._read_directory(start, length, count)
@@ -86,17 +87,16 @@ class Archive:
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Start, length and number of entries of the directory."""
-        total = self.file.seek(0, os.SEEK_END)
         longest = _END_FIELDS.size + _FULL16
-        tail = self.read_at(max(total - longest, 0), longest)
+        tail = self.read_at(max(self.size - longest, 0), longest)
         at = tail.rfind(_END)
         if at < 0 or len(tail) < at + _END_FIELDS.size:
             raise self.refuse("has lost the end of its archive, or is no archive")
         _, disk, first_disk, here, count, length, start, comment = (
             _END_FIELDS.unpack_from(tail, at)
         )
-        end = total - len(tail) + at
-        sound = end + _END_FIELDS.size + comment == total
+        end = self.size - len(tail) + at
+        sound = end + _END_FIELDS.size + comment == self.size
         sound = sound and disk == first_disk == 0 and here == count
         long = self._read_long_end(end)
         if long is not None:
@@ -139,7 +139,8 @@ class Archive:
             header = _Header(*_CENTRAL_FIELDS.unpack(fields)[1:])
             at += _CENTRAL_FIELDS.size
             name = directory[at : at + header.named]
-            extra = directory[at + header.named :][: header.extra]
+            extra_at = at + header.named
+            extra = directory[extra_at : extra_at + header.extra]
             places.append(self._add(header, name, extra))
             at += header.named + header.extra + header.comment
         if at != length:
@@ -195,5 +196,7 @@ class Archive:
 
     def read_at(self, start: int, length: int) -> bytes:
         """Bytes of the file, fewer at its end."""
+        if start >= self.size:  # possibly more than a file position can be
+            return b""
         self.file.seek(start)
         return self.file.read(length)

@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.files.fuzz_changes import NUMBERS, changed
 from tests.files.pytorch.fuzz_pickles import pytorch
+from tests.files.zips import write_sparse
 
 
 @functools.cache
@@ -37,6 +38,8 @@ def saved(suffix: str) -> tuple[bytes, ...]:
                 state = {k: v for k, v in state.items() if k != "0-d"}
             lucid.save(state, path)
             files.append(path.read_bytes())
+        write_sparse(path, b"w.npy", 200)  # with the records of large archives
+        files.append(path.read_bytes())
     return tuple(files)
 
 

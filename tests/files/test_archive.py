@@ -45,6 +45,18 @@ def packed(data: bytes, **said: int) -> bytes:
     return archive(Packed(b"w.npy", data, **(defaults | said)))
 
 
+def with_a_far_start(start: int) -> bytes:
+    """An entry whose header is where no file position can be."""
+    extra = struct.pack("<HHQ", 1, 8, start)
+    directory = central(W, 2**32 - 1).replace(
+        struct.pack("<HHHHHII", 5, 0, 0, 0, 0, 0, 2**32 - 1),
+        struct.pack("<HHHHHII", 5, len(extra), 0, 0, 0, 0, 2**32 - 1),
+    )
+    directory, body = directory + extra, local(W) + ARRAY
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(body), 0)
+    return body + directory + end
+
+
 def one_entry_twice() -> bytes:
     """Two entries whose bytes are the same, as in bombs that nest without nesting."""
     body = local(W) + ARRAY
@@ -76,6 +88,8 @@ LYING = {
     "wrong checksum": archive(Packed(b"w.npy", ARRAY, checksum=1)),
     "name not UTF-8": archive(Packed(b"\xff.npy", ARRAY, flags=2048)),
     "overlapping": one_entry_twice(),
+    "a far start": with_a_far_start(2**63),
+    "the farthest start": with_a_far_start(2**64 - 1),
     "a hole": with_descriptor(13),
     "counts and sizes zero": archive(W)[:-14] + bytes(8) + archive(W)[-6:],
     "another end record": archive(W) + END,

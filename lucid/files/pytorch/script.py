@@ -18,7 +18,7 @@ import mlx.core as mx
 
 _OWN = "__torch__."
 _CUSTOM = "__torch__.torch.classes."
-_LONGEST_SOURCE = 2**24
+_MOST_SOURCE = 2**26
 _MOST_NAMES = 1_000_000
 _DEEPEST = 100
 _CLASS = re.compile(r"class ([\w.]+)\(Module\):\n")
@@ -88,15 +88,14 @@ class _StateDict:
         self.tensors: dict[str, Tensor] = {}
         self.modules = 0
         self._archive = torch_archive
+        self._source_left = _MOST_SOURCE
         self._sources: dict[str, dict[str, _Lists]] = {}
 
     def add(self, module: Any, prefix: str, depth: int) -> None:
         """The parameters, then the buffers, then the modules inside."""
         lists = self._lists(module)
         if lists is None:
-            raise RefusedError(
-                f"holds no module{f' at {prefix[:-1]!r}' if prefix else ''}"
-            )
+            raise RefusedError("holds no module")
         self.modules += 1
         if depth > _DEEPEST or self.modules + len(self.tensors) > _MOST_NAMES:
             raise RefusedError(
@@ -135,7 +134,8 @@ class _StateDict:
         )
         if entry is None:
             return {}
-        source = archive.read(entry, _LONGEST_SOURCE).decode("utf-8", "replace")
+        source = archive.read(entry, self._source_left).decode("utf-8", "replace")
+        self._source_left -= entry.size
         classes = {}
         for match in _CLASS.finditer(source):
             listed: dict[str, frozenset[str]] = {}

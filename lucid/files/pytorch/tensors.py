@@ -17,15 +17,10 @@ from lucid.files.pytorch.values import (
 )
 
 _ITEMS = {
-    **{
-        "Float": "float32",
-        "Double": "float64",
-        "Half": "float16",
-        "BFloat16": "bfloat16",
-    },
+    **{"Float": "float32", "Double": "float64", "Half": "float16"},
     **{"Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8"},
-    **{"Byte": "uint8", "Bool": "bool", "ComplexFloat": "complex64"},
-    "ComplexDouble": "complex128",
+    **{"Byte": "uint8", "Bool": "bool", "BFloat16": "bfloat16"},
+    **{"ComplexFloat": "complex64", "ComplexDouble": "complex128"},
 }
 _UNTYPED = ("torch.storage.UntypedStorage", "torch.storage._UntypedStorage")
 _QUANTIZED = tuple(
@@ -38,12 +33,12 @@ STORAGES: dict[str, str | None] = {
     **dict.fromkeys(_UNTYPED),
     **dict.fromkeys(_QUANTIZED),
 }
-# PyTorch's names of dtypes, as values: the name that Lucid takes wherever a dtype goes.
 TYPES = {
     "torch.Tensor",
     "torch.nn.parameter.Parameter",
     "torch.nn.parameter.Buffer",
 }
+# As values: the names that Lucid takes wherever a dtype goes.
 DTYPE_NAMES = {
     f"torch.{name}": name
     for name in (
@@ -62,7 +57,7 @@ _REFUSED = {
     "_rebuild_nested_tensor": "a nested tensor; save `tensor.unbind()`",
     "_rebuild_wrapper_subclass": "a tensor of another class; save a plain one",
     "_rebuild_device_tensor_from_numpy": "a tensor of a device; save `tensor.cpu()`",
-    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device; save "
+    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of a device; save "
     "`tensor.cpu()`",
 }
 
@@ -124,10 +119,8 @@ def _view(
 ) -> Tensor:
     """A tensor that lies within its storage."""
     if dtype not in DTYPES:
-        advice = (
-            "tensor.to(torch.complex64)" if "complex" in dtype else "tensor.float()"
-        )
-        raise RefusedError(f"has {dtype}, which MLX has not; save `{advice}`")
+        way = "to(torch.complex64)" if "complex" in dtype else "float()"
+        raise RefusedError(f"has {dtype}, which MLX has not; save `tensor.{way}`")
     for value in ((offset,), shape, strides):
         if type(value) is not tuple or any(type(part) is not int for part in value):
             raise RefusedError("has a tensor whose sizes are no numbers")

@@ -11,8 +11,8 @@ from lucid.files.pytorch.values import RefusedError, Storage, Tensor
 import mlx.core as mx
 import numpy as np
 
-# Tensors that repeat their items, or overlap, may need this many times their storages.
 _ITEMSIZES = {name: dtype.size for name, dtype in DTYPES.items()} | {"complex128": 16}
+# Tensors that repeat their items, or overlap, may need this many times their storages.
 _MOST_TIMES, _AND_BYTES = 4, 2**26
 
 
