@@ -1,4 +1,4 @@
-"""Scans for `denoise_mri.py`: reading, splitting, showing and writing them."""
+"""Scans for the examples: reading, splitting, showing and writing them."""
 
 from __future__ import annotations
 
@@ -51,19 +51,7 @@ def load_scan(path: Path | None) -> Scan:
     if path is None:
         with as_file(files("nibabel") / "tests" / "data" / "example4d.nii.gz") as own:
             return load_scan(own)
-    try:
-        image: Any = nib.load(path)
-        if np.dtype(image.get_data_dtype()).kind not in "biuf":
-            raise ValueError(
-                f"its voxels are {image.get_data_dtype()}, not real numbers"
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            voxels = np.asarray(image.dataobj).astype(np.float32)
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise VolumeError(f"{path} cannot be read as a scan: {reason}") from error
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels, image = voxels[..., 0], image.slicer[..., 0]
+    voxels, image = read_voxels(path)
     if voxels.ndim not in (3, 4) or 0 in voxels.shape:
         raise VolumeError(f"{path} has shape {voxels.shape}: a scan is 3-D or 4-D")
     if voxels.ndim == 4:
@@ -79,6 +67,28 @@ def load_scan(path: Path | None) -> Scan:
         train, test, image = voxels[first], voxels[second], image.slicer[second]
         split = f"first half of axis {axis} to train, second to test"
     return _scaled(path, train, test, image, split)
+
+
+def read_voxels(path: Path) -> tuple[np.ndarray, Any]:
+    """The voxels of a scan as float32, trailing axes of one dropped, and its image.
+
+    Raises:
+        VolumeError: if the file cannot be read as a scan of real numbers.
+    """
+    try:
+        image: Any = nib.load(path)
+        if np.dtype(image.get_data_dtype()).kind not in "biuf":
+            raise ValueError(
+                f"its voxels are {image.get_data_dtype()}, not real numbers"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            voxels = np.asarray(image.dataobj).astype(np.float32)
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise VolumeError(f"{path} cannot be read as a scan: {reason}") from error
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels, image = voxels[..., 0], image.slicer[..., 0]
+    return voxels, image
 
 
 def _scaled(
@@ -153,5 +163,32 @@ def save_picture(scan: Scan, volumes: dict[str, np.ndarray], path: Path) -> None
         ax.set_title(title, fontsize=11)
     label = "share of the intensity range"
     fig.colorbar(shown, ax=axes[:, -1], shrink=0.8, label=label)
+    fig.savefig(path, dpi=90)
+    plt.close(fig)
+
+
+def save_outline(voxels: np.ndarray, mask: np.ndarray, zooms: Any, path: Path) -> None:
+    """Three orthogonal slices through a mask's middle, with its outline."""
+    middle = [int(np.round(places.mean())) for places in np.nonzero(mask)]
+    planes = [("axial", 2, (0, 1)), ("coronal", 1, (0, 2)), ("sagittal", 0, (1, 2))]
+    fig, axes = plt.subplots(1, 3, figsize=(10, 4), layout="constrained")
+    high = float(np.percentile(voxels, 99.5))
+    for ax, (plane, axis, (across, up)) in zip(axes, planes, strict=True):
+        ax.imshow(
+            np.take(voxels, middle[axis], axis=axis).T,
+            origin="lower",
+            aspect=zooms[up] / zooms[across],
+            cmap="gray",
+            vmin=0,
+            vmax=high,
+        )
+        ax.contour(
+            np.take(mask, middle[axis], axis=axis).T.astype(float),
+            levels=[0.5],
+            colors="tab:red",
+            linewidths=1.2,
+        )
+        ax.set(xticks=[], yticks=[], frame_on=False)
+        ax.set_title(f"{plane}, {middle[axis]}", fontsize=11)
     fig.savefig(path, dpi=90)
     plt.close(fig)
