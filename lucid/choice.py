@@ -87,7 +87,14 @@ def pad(
     )
     if by_metal:
         return metal_padding.pad_last_axes(x, sides, mode)
-    return padding.pad(x, sides, mode, value)
+    if not _device.on_gpu() or x.ndim != 5:
+        return padding.pad(x, sides, mode, value)
+    # Channels-last, as convolutions leave volumes on a GPU.
+    every = [*[(0, 0)] * (5 - len(sides)), *sides]
+    y = padding.pad(
+        x.transpose(0, 2, 3, 4, 1), [every[i] for i in (0, 2, 3, 4, 1)], mode, value
+    )
+    return y.transpose(0, 4, 1, 2, 3)
 
 
 def choose(geometry: ConvGeometry) -> Choice:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.metal_emulator.emulation import emulated_metal
 
+GRID = mx.array(np.random.default_rng(1).uniform(-1, 1, (2, 3, 4, 5, 3)), mx.float32)
+KERNEL = {k: mx.ones((4, 3, k, k, k)) for k in (2, 3)}
 FUNCTIONS = {
     "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
     "instance_norm": F.instance_norm,
@@ -17,6 +19,14 @@ FUNCTIONS = {
     "overlapping max_pool3d": lambda x: F.max_pool3d(x, 3, 2, 1),
     "avg_pool3d": lambda x: F.avg_pool3d(x, 2),
     "adaptive_avg_pool3d": lambda x: F.adaptive_avg_pool3d(x, 4),
+    "nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "trilinear": lambda x: F.interpolate(x, (9, 10, 3), mode="trilinear"),
+    "area": lambda x: F.interpolate(x, (3, 9, 4), mode="area"),
+    "grid_sample": lambda x: F.grid_sample(x, GRID),
+    "conv_transpose3d k2 s2": lambda x: F.conv_transpose3d(x, KERNEL[2], stride=2),
+    "conv_transpose3d k3 s2": lambda x: F.conv_transpose3d(x, KERNEL[3], stride=2),
+    "reflection": lambda x: F.pad(x, (1, 2, 0, 1, 1, 1), "reflect"),
+    "constant": lambda x: F.pad(x, (1, 2, 0, 1, 1, 1)),
     "dropout": lambda x: F.dropout(x, 0.5),
     "dropout3d": lambda x: F.dropout3d(x, 0.5),
     "alpha_dropout": lambda x: F.alpha_dropout(x, 0.5, training=True),
