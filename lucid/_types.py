@@ -289,7 +289,7 @@ def check_allocatable(name: str, shape: tuple[int, ...], itemsize: int) -> None:
     if too_long or needed > physical_memory():
         size = f"{min(needed, 2**200) / 2**30:.1f} GiB"
         raise ValueError(
-            f"{name} would make an array of shape {shown(shape)} ({size}), "
+            f"{name} would be an array of shape {shown(shape)} ({size}), "
             "more than this machine can hold."
         )
 

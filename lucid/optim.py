@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import inspect
 from typing import Any
 
-from lucid._types import finite, flag, integer, shown
+from lucid._types import finite, flag, integer, real, shown
 from lucid.averaging import ExponentialMovingAverage
 from lucid.schedules import ReduceLROnPlateau, polynomial_decay
 import mlx.core as mx
@@ -29,7 +29,6 @@ import mlx.nn
 import mlx.optimizers as _mlx
 from mlx.optimizers import (
     Optimizer,
-    clip_grad_norm,
     cosine_decay,
     exponential_decay,
     join_schedules,
@@ -136,6 +135,17 @@ class MultiOptimizer(_mlx.MultiOptimizer):
             updated |= dict(tree_flatten(optimizer.apply_gradients(part, parameters)))
         # MLX would merge the parts, which fails where their lists differ in length.
         return tree_map_with_path(lambda name, _: updated[name], gradients)
+
+
+def clip_grad_norm(grads: Any, max_norm: float) -> tuple[Any, mx.array]:
+    """MLX's: scale gradients down to a norm of at most `max_norm`.
+
+    Returns:
+        The gradients, and the norm that they had.
+    """
+    if not isinstance(max_norm, mx.array):
+        max_norm = real("max_norm", max_norm)
+    return _mlx.clip_grad_norm(grads, max_norm)
 
 
 def _check_option(name: str, value: Any, default: Any) -> None:

@@ -268,3 +268,14 @@ def test_pytorchs_arguments_are_told_from_ours(name):
     ):
         with pytest.raises(TypeError, match="`learning_rate`, and no parameters"):
             wrong()
+
+
+def test_gradients_are_clipped_to_a_number():
+    grads = {"a": mx.array([3.0, 4.0])}
+    for largest in (1, np.float32(1), mx.array(1.0)):
+        clipped, norm = optim.clip_grad_norm(grads, largest)
+        assert norm.item() == pytest.approx(5)
+        assert mx.linalg.norm(clipped["a"]).item() == pytest.approx(1, rel=1e-5)
+    for largest in ("1", np.timedelta64(1, "s"), None):
+        with pytest.raises(TypeError, match="`max_norm`"):
+            optim.clip_grad_norm(grads, largest)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lucid._types import DTYPES
+from lucid._types import DTYPES, check_allocatable
 from lucid.files.arrays import MOST_AXES, to_mlx
 from lucid.files.atomic import replacing
 from lucid.files.npz import write_npz
@@ -78,6 +78,7 @@ def _flatten(state: Any) -> dict[str, mx.array]:
             raise ValueError(
                 f"`state[{name!r}]` has {value.ndim} axes, a file at most {MOST_AXES}."
             )
+        check_allocatable(f"`state[{name!r}]`", value.shape, value.itemsize)
         if name in arrays:
             raise ValueError(f"`state` has two entries called {name!r}.")
         if "\0" in name or name == "__metadata__" or not _fits_a_header(name):

@@ -225,3 +225,10 @@ def test_a_file_or_folder_that_is_not_there_is_an_os_error(path: Path):
         lucid.load(path)
     with pytest.raises(FileNotFoundError):
         lucid.save(STATE, path.parent / "missing" / path.name)
+
+
+def test_more_than_the_machine_holds_is_refused_by_name(tmp_path):
+    endless = mx.broadcast_to(mx.array(1.0), (2**20, 2**30))  # takes no memory
+    with pytest.raises(ValueError, match="`state"):
+        lucid.save({"a": endless}, tmp_path / "a.npz")
+    assert list(tmp_path.iterdir()) == []
