@@ -135,7 +135,7 @@ def linspace(
 ) -> Tensor:
     """`steps` values from start to end, both included, evenly apart."""
     first, last, resolved = real("start", start), real("end", end), resolve_dtype(dtype)
-    (count,) = _shape((steps,), max(resolved.size, 4), name="steps")
+    (count,) = _shape((integer("steps", steps),), max(resolved.size, 4), name="steps")
     with _device.running_on(device):
         return mx.linspace(first, last, count, dtype=resolved)
 
@@ -145,8 +145,8 @@ def eye(
 ) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix; m is n unless given."""
     resolved = resolve_dtype(dtype)
-    (rows,) = _shape((n,), name="n")
-    (columns,) = (rows,) if m is None else _shape((m,), name="m")
+    (rows,) = _shape((integer("n", n),), name="n")
+    (columns,) = (rows,) if m is None else _shape((integer("m", m),), name="m")
     check_allocatable("`n`", (rows, columns), resolved.size)
     with _device.running_on(device):
         return mx.eye(rows, columns, dtype=resolved)

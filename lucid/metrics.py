@@ -155,7 +155,9 @@ def hausdorff_distance(
         raise ValueError(
             f"`y_pred` and `y` must have one shape, got {y_pred.shape} and {y.shape}."
         )
-    if percentile is not None and not 0 <= real("percentile", percentile) <= 100:
+    if percentile is not None:
+        percentile = real("percentile", percentile)
+    if percentile is not None and not 0 <= percentile <= 100:
         raise ValueError(f"`percentile` (={percentile}) must be in [0, 100].")
     first = 0 if flag("include_background", include_background) else 1
     if first and y.shape[1] > 1:
@@ -227,7 +229,9 @@ def _spacings(spacing: Any, batch: int, axes: int) -> list[tuple[float, ...]]:
     """The size of a voxel of each volume."""
     if spacing is None:
         spacing = 1.0
-    if isinstance(spacing, str) or not isinstance(spacing, Sequence | np.ndarray):
+    is_number = isinstance(spacing, np.ndarray) and spacing.ndim == 0
+    is_number = is_number or not isinstance(spacing, Sequence | np.ndarray)
+    if is_number or isinstance(spacing, str):
         spacing = [spacing] * axes
     if not any(isinstance(entry, list | tuple | np.ndarray) for entry in spacing):
         spacing = [spacing] * batch

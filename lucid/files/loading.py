@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from lucid._types import one_of
 from lucid.files.archive import Archive
 from lucid.files.error import CheckpointError
 from lucid.files.npz import read_npz
@@ -55,8 +56,7 @@ def load(
         ValueError: for another `unknown`.
         OSError: if the file cannot be read.
     """
-    if unknown not in ("error", "skip"):
-        raise ValueError(f'`unknown` (={unknown!r}) must be "error" or "skip".')
+    one_of("unknown", unknown, ("error", "skip"))
     source = to_path(path)
     with open_file(source) as file:
         try:

@@ -17,7 +17,13 @@ def to_path(path: Any) -> Path:
         TypeError: for anything else.
     """
     try:
-        return Path(os.fsdecode(path))
+        text = os.fsdecode(path)
+        os.fsencode(text)  # refuses what no file can be called
+        if "\0" in text:
+            raise ValueError("a zero byte")
+        return Path(text)
+    except ValueError as error:
+        raise ValueError(f"`path` cannot name a file: {error}.") from None
     except TypeError:
         raise TypeError(
             f"`path` must be a str, bytes or path, got {type(path).__name__}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from lucid._types import Tensor, finite, one_of, real, scalar
+from lucid._types import Tensor, finite, one_of, scalar
 from lucid.nn._init_filling import check_drawn, check_tensor, fill, not_negative
 from lucid.nn._init_structured import dirac_, eye_, orthogonal_, sparse_
 import mlx.core as mx
@@ -73,7 +73,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def _leaky_gain(name: str, slope: float) -> float:
-    slope = real(name, slope)
+    slope = finite(name, slope)
     return math.sqrt(2 / (1 + slope * slope))
 
 

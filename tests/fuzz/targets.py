@@ -90,7 +90,7 @@ def _modules() -> dict[str, Any]:
 def _public(module: Any) -> Iterator[tuple[str, Any]]:
     names = getattr(module, "__all__", None)
     for name in sorted(names or (n for n in vars(module) if not n.startswith("_"))):
-        thing = getattr(module, name)
+        thing = getattr(module, name, None)
         if names or getattr(thing, "__module__", None) == module.__name__:
             yield name, thing
 

@@ -24,7 +24,7 @@ LUCIDS_ERRORS = (
     nn.StateDictError,
     nn.UninitializedParameterError,
 )
-LARGEST = 2**22  # bytes of a result that is evaluated
+LARGEST = 2**22  # bytes of arguments and a result that is evaluated
 # What is called otherwise by the function that refuses it.
 ALIASES = {
     "file": {"path"},
@@ -100,7 +100,8 @@ def _attempt(
     before = _state(watched)
     try:
         result = function()
-        _evaluate(result)
+        if sum(array.nbytes for array in _arrays([watched, result])) <= LARGEST:
+            mx.eval(_arrays(result))
     except Exception as error:  # noqa: BLE001 - that is the question
         fault = ""
         if promised and not _explains(error, speaks_of):
@@ -116,16 +117,10 @@ def _explains(error: Exception, speaks_of: set[str]) -> bool:
         return True
     text = str(error)
     # The process may have little memory; and not every module can be called.
-    if "malloc" in text or "`forward`" in text:
+    if "malloc" in text or "this machine can hold" in text or "`forward`" in text:
         return True
     said = set(re.findall(r"`(\w+)", text))
     return any(said & {name, *ALIASES.get(name, ())} for name in speaks_of)
-
-
-def _evaluate(result: Any) -> None:
-    arrays = _arrays(result)
-    if sum(array.nbytes for array in arrays) <= LARGEST:
-        mx.eval(arrays)
 
 
 def _state(watched: Iterable[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lucid._types import Tensor, check_array, dtype_name, integer, real
+from lucid._types import Tensor, check_array, dtype_name, integer, real, scalar
 from lucid.nn.functional.loss import check_computable, check_reduction, reduced_by
 from lucid.ops import loss as ops
 from lucid.ops.softmax import Normalized
@@ -157,7 +157,9 @@ def _labels(x: mx.array, target: mx.array, ignore_index: int) -> ops.Labels:
     shape = (x.shape[0], *x.shape[2:])
     if target.shape != shape:
         raise ValueError(f"`target` must have shape {shape}, got {target.shape}.")
-    return ops.Labels(target, x.shape[1], integer("ignore_index", ignore_index))
+    ignored = integer("ignore_index", ignore_index)
+    scalar("ignore_index", ignored, mx.int64)
+    return ops.Labels(target, x.shape[1], ignored)
 
 
 def _probabilities(target: mx.array, ignore_index: int) -> mx.array:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 import warnings
 
-from lucid._types import Tensor, real
+from lucid._types import Tensor, flag, real
 from lucid.nn.functional.loss import check_reduction, reduced_by
 from lucid.nn.functional.segmentation import Compared, Comparison, of_each_class
 from lucid.ops import loss as ops
@@ -33,7 +33,7 @@ def focal_loss(
     Lin et al., 2017; the options of `nn.FocalLoss`.
     """
     check_reduction(reduction)
-    alpha = numbers_of_alpha(alpha)
+    alpha, use_softmax = numbers_of_alpha(alpha), flag("use_softmax", use_softmax)
     compare = Comparison(**comparison)
     compared = compare(input, target)
     if use_softmax:

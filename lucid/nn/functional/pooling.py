@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from lucid._types import Size3d, Tensor, check_float_dtype, flag, integer, triple
+from lucid._types import (
+    Size3d,
+    Tensor,
+    check_allocatable,
+    check_float_dtype,
+    flag,
+    integer,
+    triple,
+)
 from lucid.geometry import Triple, check_input_shape
 from lucid.layout import in_memory_order
 from lucid.nn.functional.conv import channels_of
@@ -208,10 +216,10 @@ def _sliding(
 
 def _adaptive(input: Tensor, output_size: AdaptiveSize3d) -> list[Windows]:
     asked = check_adaptive_size(output_size)
-    return [
-        Adaptive(length, size or length)
-        for length, size in zip(_sizes(input), asked, strict=True)
-    ]
+    lengths = _sizes(input)
+    sizes = [size or length for length, size in zip(lengths, asked, strict=True)]
+    check_allocatable("`output_size`", (*input.shape[:-3], *sizes), itemsize=4)
+    return [Adaptive(*pair) for pair in zip(lengths, sizes, strict=True)]
 
 
 def _largest(input: Tensor, windows: list[Windows], return_indices: bool) -> Any:
