@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lucid.files.error import CheckpointError
+from lucid.files.paths import open_file, to_path
 from lucid.program.archive import Contents, read_contents
 from lucid.program.graph import GraphError, Node, Ref, parse_argument, parse_nodes
 from lucid.program.operations import SKIPPED, TABLE
@@ -43,8 +44,8 @@ def load_program(path: str | os.PathLike[str]) -> Program:
         >>> net(lucid.zeros(1, 1, 64, 64, 64)).shape     # doctest: +SKIP
         (1, 2, 64, 64, 64)
     """
-    place = Path(os.fsdecode(path))
-    with open(place, "rb") as file:
+    place = to_path(path)
+    with open_file(place) as file:
         contents = read_contents(file, place)
     try:
         return _program(contents, place)
