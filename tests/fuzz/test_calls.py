@@ -32,8 +32,6 @@ def test_many_odd_calls():
     report = runner.run(SEED + 1, count, workers=os.cpu_count() or 1)
     assert not report.faults, str(report)
     assert report.calls == count
-    # Otherwise its arguments are never plausible: see `values.BY_NAME`.
-    assert not report.refused.keys() - report.accepted.keys(), str(report)
 
 
 @pytest.mark.parametrize(
