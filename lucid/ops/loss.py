@@ -31,13 +31,18 @@ class Labels:
 
     def __init__(self, index: mx.array, classes: int, ignored: int | None = None):
         wide = index.dtype in (mx.uint32, mx.int64, mx.uint64)
-        index = index.astype(mx.int64 if wide else mx.int32)
-        inside = (index >= 0) & (index < classes)
-        known = inside if ignored is None else inside | (index == ignored)
+        index = mx.stop_gradient(index.astype(mx.int64 if wide else mx.int32))
+        # Without its sign a negative number is large: one comparison for two.
+        inside = index.view(mx.uint64 if wide else mx.uint32) < classes
         self.classes = classes
         self.index = (index * inside).astype(mx.int32)
-        self.is_class = inside if ignored is None else inside & (index != ignored)
-        self.penalty = mx.where(known.all(), 0.0, mx.nan)
+        self.is_class = inside
+        if ignored is not None:
+            is_ignored = index == ignored
+            if 0 <= ignored < classes:
+                self.is_class = inside & ~is_ignored
+            inside = inside | is_ignored
+        self.penalty = mx.where(inside.all(), 0.0, mx.nan)
 
     def one_hot(self) -> mx.array:
         """(N, classes, ...) of 0 and 1, all 0 where there is no class."""

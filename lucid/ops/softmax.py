@@ -6,6 +6,7 @@ from typing import Any
 
 from lucid._device import is_plain
 from lucid.ops.derivative import with_derivatives
+from lucid.ops.exponential import exp_of_negative
 import mlx.core as mx
 
 
@@ -18,9 +19,11 @@ class Normalized:
 
     def __init__(self, x: mx.array, axis: int):
         self.x, self._axis = x, axis
-        fixed = x if is_plain() else mx.stop_gradient(x)
         largest = mx.stop_gradient(x).max(axis=axis, keepdims=True)
-        exponential = mx.exp(fixed - largest)
+        if is_plain():
+            exponential = mx.exp(x - largest)
+        else:
+            exponential = exp_of_negative(mx.stop_gradient(x) - largest)
         total = exponential.sum(axis=axis, keepdims=True)
         self._softmax = exponential / total
         self._logsumexp = largest + mx.log(total)
