@@ -22,29 +22,36 @@ def embedding(
         by_frequency: whether a row's gradient is divided by how often it was taken.
     """
 
-    count, width = weight.shape
+    count = weight.shape[0]
     inside = mx.logical_and(indices >= 0, indices < count)
+    if no_gradient is not None:
+        is_fixed = mx.arange(count)[:, None] == no_gradient
+        weight = mx.where(is_fixed, mx.stop_gradient(weight), weight)
+    found = _take(mx.where(inside, indices, 0).astype(mx.int32), inside, weight)
+    if by_frequency:
+        flat = mx.where(inside, indices, count).reshape(-1)
+        times = sums_by_row(mx.ones((flat.size, 1)), flat, count + 1)[flat]
+        share = (1 / times).reshape(*indices.shape, 1).astype(found.dtype)
+        fixed = mx.stop_gradient(found)
+        found = fixed + share * (found - fixed)
+    return mx.where(inside[..., None], found, math.nan)
 
-    def vjp(arguments: Any, dy: mx.array) -> tuple[mx.array, mx.array]:
-        rows, weight = arguments
-        # What is no row belongs to one after the last.
-        flat = mx.where(inside, rows, count).reshape(-1)
-        dy = dy.reshape(-1, width).astype(mx.float32)
-        if by_frequency:
-            times = sums_by_row(mx.ones((flat.size, 1)), flat, count + 1)
-            dy = dy / times[flat]
-        dweight = sums_by_row(dy, flat, count)
-        if no_gradient is not None:
-            is_kept = mx.arange(count)[:, None] != no_gradient
-            dweight = mx.where(is_kept, dweight, 0)
-        return mx.zeros_like(rows), dweight.astype(weight.dtype)
 
-    def take(rows: mx.array, weight: mx.array) -> mx.array:
+def _take(rows: mx.array, inside: mx.array, weight: mx.array) -> mx.array:
+    """The rows of the weight; the gradient is that of those inside."""
+
+    def vjp(arguments: Any, dy: mx.array) -> tuple[mx.array, ...]:
+        rows, inside, weight = arguments
+        count, width = weight.shape
+        flat = mx.where(inside, rows, count).reshape(-1)  # others: after the last
+        sums = sums_by_row(dy.reshape(-1, width).astype(mx.float32), flat, count)
+        zeros = mx.zeros_like(rows), mx.zeros_like(inside)
+        return *zeros, sums.astype(weight.dtype)
+
+    def take(rows: mx.array, inside: mx.array, weight: mx.array) -> mx.array:
         return weight[rows]
 
-    function = take if is_plain() else with_derivatives(take, vjp)
-    found = function(mx.where(inside, indices, 0).astype(mx.int32), weight)
-    return mx.where(inside[..., None], found, math.nan)
+    return (take if is_plain() else with_derivatives(take, vjp))(rows, inside, weight)
 
 
 def sums_by_row(values: mx.array, rows: mx.array, count: int) -> mx.array:

@@ -210,6 +210,17 @@ def test_checkpoint_changes_no_gradient(row):
 
 
 @of_every_row
+def test_plain_operations_can_be_exported_and_give_the_same(row, tmp_path):
+    layer, xs = evaluating(row), tensors(row)
+    want = [*outputs(layer(*xs)), *gradients(row, layer, xs)]
+    path = str(tmp_path / "layer.mlxfn")
+    with lucid.plain_operations():
+        mx.export_function(path, lambda *xs: layer(*xs), *xs)
+        got = [*mx.import_function(path)(*xs), *gradients(row, layer, xs)]
+    assert_near(got, want, 1e-5)
+
+
+@of_every_row
 def test_copies_and_pickles_are_the_same_and_independent(row):
     layer, xs = evaluating(row), tensors(row)
     want = layer(*xs)
