@@ -50,7 +50,7 @@ from benchmark_shapes import SETS, Case, select
 DIRECTIONS = ("forward", "forward+backward")
 COMPARED = ("output", "input's gradient", "weight's gradient", "bias's gradient")
 SAMPLE_MS = 2.0  # calls that take less are timed several at once
-ALLOCATORS = {"tuned": "auto", "plain": "0"}  # LUCID_MALLOC, which `import lucid` reads
+ALLOCATORS = {"tuned": "auto", "stock": "0"}  # LUCID_MALLOC, which `import lucid` reads
 
 
 def interleaved(
@@ -126,7 +126,7 @@ def results_of(times: dict[str, dict[str, dict[str, list[float]]]]) -> dict[str,
 def allocator() -> str:
     """Which setting `import lucid` has put in force in this process."""
     off = os.environ.get("LUCID_MALLOC", "").lower() in ("0", "off", "none")
-    return "plain" if off or sys.platform != "linux" else "tuned"
+    return "stock" if off or sys.platform != "linux" else "tuned"
 
 
 def rerun(script: str, setting: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     add(
         "--allocator",
         choices=(*ALLOCATORS, "both"),
-        help="Linux: large buffers kept (tuned) or not (plain, LUCID_MALLOC=0)",
+        help="Linux: large buffers kept (tuned) or not (stock, LUCID_MALLOC=0)",
     )
     add("--quick", action="store_true", help="one round of the first one")
     add("--json", type=Path, metavar="FILE", help="write all times")
@@ -182,7 +182,7 @@ def check_options(
         parser.error("--repeats must be positive")
     if not mx.is_available(getattr(mx, options.device)):
         parser.error(f"--device {options.device}: this machine has none")
-    if sys.platform != "linux" and options.allocator != "plain":
+    if sys.platform != "linux" and options.allocator != "stock":
         parser.error("--allocator: there is a choice on Linux only")
     if options.png and importlib.util.find_spec("matplotlib") is None:
         parser.error("--png needs matplotlib")

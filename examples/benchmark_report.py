@@ -136,7 +136,7 @@ def print_report(report: dict[str, Any]) -> None:
 def _explained(setting: str) -> str:
     if sys.platform != "linux":
         return " (the system's)"
-    return {"tuned": " (large buffers kept)", "plain": " (LUCID_MALLOC=0)"}[setting]
+    return {"tuned": " (large buffers kept)", "stock": " (LUCID_MALLOC=0)"}[setting]
 
 
 def save_picture(report: dict[str, Any], path: Path) -> None:

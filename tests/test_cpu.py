@@ -100,19 +100,49 @@ def test_an_empty_variable_names_no_library():
     assert python(script, LUCID_BLAS="").stdout.strip() == "False"
 
 
-def test_mkl_of_the_environment_comes_first(environment: Path):
+def test_mkl_of_the_environment_is_found(environment: Path):
     mkl = environment / "lib" / "libmkl_rt.so.3"
     mkl.symlink_to(LIBRARY)
-    for choice in ({}, {"LUCID_BLAS": "auto"}, {"LUCID_BLAS": "mkl"}):
+    result = python(with_prefix(environment) + ASK, LUCID_BLAS="mkl")
+    assert result.stdout.strip() == (str(mkl) if LINUX else "")
+    assert result.stderr == ""
+    for choice in ({}, {"LUCID_BLAS": "auto"}):
         result = python(with_prefix(environment) + ASK, **choice)
-        assert result.stdout.strip() == (str(mkl) if LINUX else "")
+        # The system may have an OpenBLAS, which some processors prefer.
+        assert result.stdout.strip() in ((str(mkl), *_cpu.OPENBLAS) if LINUX else "")
         assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("vendor", "first"),
+    [("AuthenticAMD", "openblas"), ("GenuineIntel", "mkl"), (None, "mkl")],
+)
+def test_auto_begins_with_what_is_faster_on_the_processor(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, first: str
+):
+    mkl = environment / "lib" / "libmkl_rt.so.3"
+    mkl.touch()
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    read_text = Path.read_text
+
+    def read(path: Path, *arguments: Any) -> str:
+        if str(path) != "/proc/cpuinfo":
+            return read_text(path, *arguments)
+        if vendor is None:
+            raise OSError
+        return f"processor\t: 0\nvendor_id\t: {vendor}\nmodel\t\t: 17\n"
+
+    monkeypatch.setattr(Path, "read_text", read)
+    done = recording(monkeypatch, loadable=(str(mkl), *_cpu.OPENBLAS))
+    _cpu.prepare()
+    assert done[-1] == _cpu.blas
+    assert (_cpu.blas == str(mkl)) == (first == "mkl")
 
 
 def test_nothing_is_said_where_no_fast_blas_is_installed(environment: Path):
     (environment / "lib" / "libmkl_rt.so.3").write_text("broken")
     result = python(with_prefix(environment) + ASK)
-    assert result.stdout.strip() in ("", *_cpu._OPENBLAS)  # the system may have one
+    assert result.stdout.strip() in ("", *_cpu.OPENBLAS)  # the system may have one
     assert result.stderr == ""
 
 
@@ -176,7 +206,7 @@ def recording(monkeypatch: pytest.MonkeyPatch, loadable: tuple[str, ...]) -> lis
 
 
 def test_candidates_are_tried_in_order_until_one_loads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_cpu, "_candidates", lambda choice: ["a.so", "b.so", "c.so"])
+    monkeypatch.setattr(_cpu, "candidates", lambda choice: ["a.so", "b.so", "c.so"])
     done = recording(monkeypatch, loadable=("b.so", "c.so"))
     _cpu.prepare()
     assert done == ["-3", "-1", "a.so", "b.so"]  # mallopt's two thresholds first
@@ -187,11 +217,11 @@ def test_candidates_of_each_choice(environment: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "prefix", str(environment))
     mkl = environment / "lib" / "libmkl_rt.so.2"
     mkl.touch()
-    openblas = list(_cpu._OPENBLAS)
-    assert _cpu._candidates("auto") == [str(mkl), *openblas]
-    assert _cpu._candidates("mkl") == [str(mkl)]
-    assert _cpu._candidates("openblas") == openblas
-    assert _cpu._candidates("/my/blas.so") == ["/my/blas.so"]
+    openblas = list(_cpu.OPENBLAS)
+    assert sorted(_cpu.candidates("auto")) == sorted([str(mkl), *openblas])
+    assert _cpu.candidates("mkl") == [str(mkl)]
+    assert _cpu.candidates("openblas") == openblas
+    assert _cpu.candidates("/my/blas.so") == ["/my/blas.so"]
 
 
 def test_both_switches_off_do_nothing(monkeypatch: pytest.MonkeyPatch):

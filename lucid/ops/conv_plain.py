@@ -98,16 +98,15 @@ def by_mlx(
         geometry = geometry.without_padding
     x, padding = _without_leftover(x, geometry)
     weight = weight.transpose(0, 2, 3, 4, 1)  # (O, KD, KH, KW, C/g)
-    g = geometry.groups
-    outputs = [
-        mx.conv_general(part, kernel, geometry.stride, padding, geometry.dilation)
-        for part, kernel in zip(
-            [x] if g == 1 else mx.split(x, g, axis=-1),
-            [weight] if g == 1 else mx.split(weight, g),
-            strict=True,
-        )
-    ]
-    y = outputs[0] if g == 1 else mx.concatenate(outputs, axis=-1)
+    options = (geometry.stride, padding, geometry.dilation)
+    if geometry.groups == 1:
+        y = mx.conv_general(x, weight, *options)
+    else:
+        parts = mx.split(x, geometry.groups, axis=-1)
+        kernels = mx.split(weight, geometry.groups)
+        pairs = zip(parts, kernels, strict=True)
+        outputs = [mx.conv_general(*pair, *options) for pair in pairs]
+        y = mx.concatenate(outputs, axis=-1)
     return y if bias is None else add_bias(y, bias, channel_axis=-1)
 
 
@@ -118,6 +117,9 @@ def _without_leftover(
 
     Where it does, mx.conv3d's second derivatives are wrong.
     """
+    before, after = map(list, zip(*geometry.padding, strict=True))
+    if geometry.stride == (1, 1, 1):
+        return x, (before, after)
     after = [
         (outputs - 1) * stride + span - before - size
         for outputs, stride, span, (before, _), size in zip(
@@ -132,7 +134,6 @@ def _without_leftover(
     if min(after) < 0:
         sizes = zip(geometry.input_size, after, strict=True)
         x = x[(slice(None), *(slice(0, size + min(end, 0)) for size, end in sizes))]
-    before = [before for before, _ in geometry.padding]
     return x, (before, [max(end, 0) for end in after])
 
 

@@ -77,7 +77,7 @@ def test_both_allocators_are_measured_with_memory_and_drawn(
     outputs = ["--json", str(json_file), "--png", str(picture)]
     assert benchmark.main([*arguments, "--memory", *outputs]) == 0
     by_setting = json.loads(json_file.read_text())["allocators"]
-    assert list(by_setting) == ["tuned", "plain"]
+    assert list(by_setting) == ["tuned", "stock"]
     for results in by_setting.values():
         assert list(results["medians_ms"]) == ["small-dense"]
         peaks = results["peak_mib"]["small-dense"]

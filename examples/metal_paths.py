@@ -1,0 +1,60 @@
+"""Which path the layers of volumetric networks take on an Apple GPU, as a table.
+
+python examples/metal_paths.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lucid.choice import choose_on_gpu
+from lucid.geometry import ConvGeometry
+
+# (channels in and out, groups, kernel, stride), padded to keep or halve the volume
+LAYERS = {
+    "first layer": (1, 32, 1, 3, 1),
+    "3x3x3": (32, 32, 1, 3, 1),
+    "3x3x3, 144 channels": (144, 144, 1, 3, 1),
+    "halving, 3x3x3": (32, 64, 1, 3, 2),
+    "halving, 2x2x2": (32, 64, 1, 2, 2),
+    "1x1x1": (64, 128, 1, 1, 1),
+    "head, 1x1x1": (32, 3, 1, 1, 1),
+    "head, 3x3x3": (32, 3, 1, 3, 1),
+    "depthwise": (32, 32, 32, 3, 1),
+    "groups of 4": (32, 32, 8, 3, 1),
+    "groups of 32": (64, 64, 2, 3, 1),
+}
+
+
+def geometry_of(c: int, o: int, groups: int, kernel: int, stride: int) -> ConvGeometry:
+    side = (kernel - 1) // 2
+    return ConvGeometry(
+        batch=1,
+        in_channels=c,
+        out_channels=o,
+        input_size=(64, 64, 64),
+        kernel_size=(kernel, kernel, kernel),
+        stride=(stride, stride, stride),
+        padding=((side, side), (side, side), (side, side)),
+        dilation=(1, 1, 1),
+        groups=groups,
+        padding_mode="zeros",
+    )
+
+
+def row(cells: list[Any]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def rows() -> list[str]:
+    lines = [row(["layer", "channels", "path", "because", "holds"]), row(["---"] * 5)]
+    for name, (c, o, groups, kernel, stride) in LAYERS.items():
+        geometry = geometry_of(c, o, groups, kernel, stride)
+        chosen, reason = choose_on_gpu(geometry, metal=True)
+        cells = [name, f"{c} -> {o}", chosen.name, reason, chosen.temporaries]
+        lines.append(row(cells))
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(rows()))
