@@ -25,7 +25,7 @@ def example(monkeypatch):
 def test_probabilities_are_torchscript_s(name, example):
     scripted = torch.jit.load(example.fetch("deepbet", f"data/models/{name}.pt"))
     rng = np.random.default_rng(0)
-    x = (0.449 + 0.226 * rng.normal(size=(1, 1, 64, 48, 64))).astype(np.float32)
+    x = (0.449 + 0.226 * rng.normal(size=(1, 1, 64, 64, 64))).astype(np.float32)
     with torch.no_grad():
         want = scripted(torch.tensor(x)).numpy()
     got = np.array(example.load_network(name)(mx.array(x)))
