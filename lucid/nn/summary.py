@@ -172,8 +172,9 @@ def _observe(model: mlx.nn.Module, report: Callable[[LayerSummary], None]) -> No
     for name, module in named_tree(model):
         entries = [value for _, value in named_entries(module)]
         holds_arrays = any(isinstance(value, mx.array) for value in entries)
-        if hasattr(module, "report_operations"):  # an exported program
-            module.report_operations(report)
+        report_operations = getattr(module, "report_operations", None)
+        if report_operations is not None:  # an exported program
+            report_operations(report)
         elif id(module) not in kinds and (holds_arrays or not entries):
             reporting = _reporting(type(module), name or "(model)", report)
             kinds[id(module)] = module, reporting
