@@ -61,8 +61,16 @@ def past_trial(what: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) 
 
 
 def has_waiting(model: mlx.nn.Module) -> bool:
-    """Whether a lazy layer somewhere in the model has yet to see its first input."""
-    return any(vars(module).get("_waiting") for _, module in named_tree(model))
+    """Whether a lazy layer somewhere in the model has yet to see its first input.
+
+    A model that had none is looked through again only in a new era.
+    """
+    if vars(model).get("_complete_in") == era:
+        return False
+    waiting = any(vars(module).get("_waiting") for _, module in named_tree(model))
+    if not waiting:
+        vars(model)["_complete_in"] = era
+    return waiting
 
 
 def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +84,6 @@ def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             if has_waiting(module):
                 create(partial(module.forward, *args, **kwargs), module)
                 return past_trial("call", _hooks.forward, module, *args, **kwargs)
-            vars(module)["_complete_in"] = era
     return _hooks.forward(module, *args, **kwargs)
 
 
