@@ -81,6 +81,11 @@ NOT_SAMPLED: dict[str, tuple[Callable[..., bool], str]] = {
             "random: the distribution is tested elsewhere",
         ),
     ),
+    "arange": (lambda start, *_, **__: isinstance(start, bool), "a bool is no number"),
+    "cat": (
+        lambda xs, *_, **__: len({x.ndim for x in xs}) > 1,
+        "arrays of no entries that fit any shape",
+    ),
     "batch_norm": (lambda x, *_, **__: x.ndim == 1, "an array without channels"),
     "embedding": (
         lambda *_, sparse=False, max_norm=None, **__: sparse or max_norm,
@@ -107,10 +112,15 @@ FIRST_ALONE = {
 }
 # Calls that PyTorch refuses and Lucid does not, by what PyTorch says.
 NOT_REFUSED = {
+    "inconsistent with step sign": "an empty range, as in Python, NumPy and MLX",
     "index out of range": "nothing is computed yet; F.embedding says what it does",
 }
 # PyTorch's table gives these arguments the other way round.
 OURS = {"embedding": lambda weight, input, **kw: F.embedding(input, weight, **kw)}
+
+
+# Of `lucid` itself, the functions that make or join tensors.
+OF_TENSORS = ("arange", "cat", "full", "linspace", "ones_like", "stack", "zeros_like")
 
 
 def name_of(op: Any) -> str:
@@ -120,7 +130,7 @@ def name_of(op: Any) -> str:
 OPS = [
     op
     for op in common_methods_invocations.op_db
-    if name_of(op) in F.__all__
+    if (name_of(op) in F.__all__ or op.name in OF_TENSORS)
     and (name_of(op), op.variant_test_name) not in NOT_COMPARED
 ]
 MODULES = [m for m in common_modules.module_db if m.module_cls.__name__ in nn.__all__]
