@@ -27,6 +27,7 @@ from tests.files.fuzz_inputs import GENERATORS
 MOST_BYTES = 2**30
 MOST_SECONDS = 5  # of the processor's, whatever else the machine does
 MOST_WAITING = 300
+STATUS = Path("/proc/self/status")
 
 
 def main(kind: str, seed: int, count: int) -> int:
@@ -101,18 +102,21 @@ def check(value: Any) -> None:
 
 def limit_memory() -> None:
     """Let the address space grow by `MOST_BYTES`, and no more."""
-    status = Path("/proc/self/status")
-    if status.exists():  # not on a Mac, whose kernel ignores the limit too
-        match = re.search(r"VmSize:\s+(\d+)", status.read_text())
-        assert match is not None
-        now = int(match[1]) * 1024
-        resource.setrlimit(resource.RLIMIT_AS, (now + MOST_BYTES,) * 2)
+    if STATUS.exists():  # not on a Mac, whose kernel ignores the limit too
+        resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + MOST_BYTES,) * 2)
 
 
 def peak() -> int:
     """The most memory that this process had, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if STATUS.exists():  # the other counts the process that started this one, too
+        return status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def status(name: str) -> int:
+    match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 def fail(i: int, data: bytes) -> int:

@@ -19,7 +19,7 @@ import mlx.core as mx
 _OWN = "__torch__."
 _CUSTOM = "__torch__.torch.classes."
 _MOST_SOURCE = 2**26
-_MOST_NAMES = 1_000_000
+_MOST_NAMES = 100_000
 _DEEPEST = 100
 _CLASS = re.compile(r"class ([\w.]+)\(Module\):\n")
 _LISTED = re.compile(r'  __(parameters|buffers)__ = \[((?:"[^"\n]*", )*)\]\n')
