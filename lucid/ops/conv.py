@@ -38,6 +38,7 @@ class Formulation:
             float32.
         plain: whether MLX differentiates `forward` by itself, so that every
             transformation of MLX's takes it.
+        plain_transpose: whether it differentiates `input_gradient` as well as can be.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Formulation:
     every_mode: bool = False
     takes_half: bool = False
     plain: bool = False
+    plain_transpose: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -136,8 +138,9 @@ def conv_transpose3d(
     """
     dtype = x.dtype
     x, weight, bias = _as_taken(formulation, x, weight, bias)
+    plain = formulation.plain_transpose or (plain and formulation.plain)
     # MLX's second derivative of a product of nothing never ends.
-    if plain and formulation.plain and geometry.batch:
+    if plain and geometry.batch:
         y = formulation.input_gradient(x, weight, geometry)
     else:
         y = _Differentiable(formulation, geometry).input_gradient(x, weight)

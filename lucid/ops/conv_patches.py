@@ -7,11 +7,12 @@ convolution, is the product the other way and the patches put back in place.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from lucid.geometry import ConvGeometry
 from lucid.ops.conv import Formulation, add_bias
-from lucid.ops.conv_grid import rows, transposed
+from lucid.ops.conv_grid import rows
 import mlx.core as mx
 
 
@@ -63,29 +64,6 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
     return mx.pad(x, [(0, 0), (0, 0), *((0, n) for n in missing)])
 
 
-def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
-    """The gradients times the patches that they are of."""
-    n, g = geometry.batch, geometry.groups
-    o, c = geometry.out_channels // g, geometry.in_channels // g
-    voxels, outputs = (
-        c * math.prod(geometry.kernel_size),
-        math.prod(geometry.output_size),
-    )
-    patches = _patches(x, geometry, first_axis=2)  # (N, C, OD, KD, OH, KH, OW, KW)
-    if patches.ndim == 8:
-        patches = patches.transpose(0, 1, 3, 5, 7, 2, 4, 6)
-    patches, gradients = patches.reshape(n, g, voxels, outputs), rows(dy, geometry)
-    # One product of all volumes has to copy them; one of each has a sum to make.
-    if o * voxels > outputs * (o + voxels):
-        patches, gradients = (
-            array.transpose(1, 2, 0, 3).reshape(1, g, -1, n * outputs)
-            for array in (patches, gradients)
-        )
-    dw = gradients @ transposed(patches)
-    dw = dw[0] if len(dw) == 1 else dw.sum(axis=0)
-    return dw.reshape(geometry.weight_shape)
-
-
 def _matrix(weight: mx.array, geometry: ConvGeometry) -> mx.array:
     """(O, C/g, K..) -> (g, O/g, C/g * K)."""
     g = geometry.groups
@@ -133,13 +111,16 @@ def _patches(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
     return x[tuple(taken)]
 
 
-PATCHES = Formulation(
-    "patches",
-    forward,
-    input_gradient,
-    weight_gradient,
-    temporaries="the voxels that are read, in the order of patches",
-    fits=_fits,
+PATCHES = dataclasses.replace(
+    Formulation.of(
+        "patches",
+        forward,
+        temporaries="the voxels that are read, in the order of patches",
+        fits=_fits,
+        plain=True,
+    ),
+    input_gradient=input_gradient,
+    plain_transpose=True,
 )
 PATCHES_CHANNELS_LAST = Formulation.of(
     "patches",
