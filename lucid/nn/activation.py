@@ -21,7 +21,18 @@ from lucid.nn.functional.activation import check_approximate
 import mlx.core as mx
 
 
-class ReLU(Module):
+class _Inplace(Module):
+    """What has PyTorch's `inplace` as its only argument."""
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = flag("inplace", inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU(_Inplace):
     """max(x, 0), elementwise.
 
     Args:
@@ -33,15 +44,8 @@ class ReLU(Module):
         array([0, 2], dtype=float32)
     """
 
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = flag("inplace", inplace)
-
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
 
 
 class GELU(Module):
@@ -63,22 +67,15 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
+class SiLU(_Inplace):
     """x * sigmoid(x), elementwise.
 
     Args:
         inplace: accepted for PyTorch's sake; the result is always a new array.
     """
 
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = flag("inplace", inplace)
-
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
 
 
 class LeakyReLU(Module):
@@ -160,22 +157,15 @@ class ELU(Module):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
-class SELU(Module):
+class SELU(_Inplace):
     """`ELU` scaled so that it normalizes by itself; see `F.selu`.
 
     Args:
         inplace: accepted for PyTorch's sake; the result is always a new array.
     """
 
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = flag("inplace", inplace)
-
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
 
 
 class CELU(Module):
@@ -198,22 +188,15 @@ class CELU(Module):
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
-class Mish(Module):
+class Mish(_Inplace):
     """x * tanh(softplus(x)), elementwise.
 
     Args:
         inplace: accepted for PyTorch's sake; the result is always a new array.
     """
 
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-        self.inplace = flag("inplace", inplace)
-
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
 
 
 class Hardswish(Module):
