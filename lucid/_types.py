@@ -77,7 +77,7 @@ def plain_numpy(name: str, array: np.ndarray) -> np.ndarray:
         TypeError: if MLX has no such dtype.
     """
     if array.dtype.name not in DTYPES:
-        raise TypeError(f"`{name}` has dtype {array.dtype}, which MLX has not.")
+        raise TypeError(f"`{name}` has dtype {array.dtype}, which MLX does not have.")
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 

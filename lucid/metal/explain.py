@@ -88,9 +88,9 @@ def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
     return conv_geometry(
         shape,
         (layer.out_channels, per_group, *layer.kernel_size),
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.groups,
-        layer.padding_mode,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        padding_mode=layer.padding_mode,
     )

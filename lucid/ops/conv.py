@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 import functools
+import math
 from typing import Any
 
+from lucid import _cpu
 from lucid.geometry import ConvGeometry
 from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
@@ -232,6 +234,22 @@ def _tangent(
     if not parts:
         return mx.zeros_like(function(a, b))
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def rows(array: mx.array, geometry: ConvGeometry) -> mx.array:
+    """(N, C, ...) -> (N, g, C/g, voxels)."""
+    n, c = array.shape[:2]
+    g = geometry.groups
+    return array.reshape(n, g, c // g, math.prod(array.shape[2:]))
+
+
+def transposed(matrix: mx.array) -> mx.array:
+    """The last two axes swapped, to stand on the right of a product.
+
+    The reference BLAS takes twice as long where that is not a copy.
+    """
+    swapped = matrix.swapaxes(-1, -2)
+    return mx.contiguous(swapped) if _cpu.is_reference_blas() else swapped
 
 
 def add_bias(y: mx.array, bias: mx.array, channel_axis: int) -> mx.array:

@@ -1,14 +1,17 @@
-"""Convolution on a flat grid, where a kernel tap is an offset and nothing is gathered.
+"""Convolution on a flat grid, where a tap of the kernel is an offset.
 
-The input, taken at one residue of the stride along each axis (its phases), and the
-outputs lie on a grid of one size; flattened, the voxels that a tap meets are a run that
-starts at the tap's offset. The zeros after a row, a plane and a volume are those before
-the next as well. Positions of the grid that are no output compute garbage, which is cut
-off; gradients of outputs have zeros there. An infinity times those is NaN: it reaches
-weights' gradients that it would not by the definition.
+Input and outputs are laid on grids of one size, with zeros after each row, plane and
+volume that stand for the padding on both sides. Flattened, the voxels that one tap
+multiplies, for all outputs, are one run of the input: nothing is gathered. With a
+stride, the input is first taken apart into its phases, the voxels at one residue of the
+stride, each on a grid of its own.
+
+Positions of the grid that are no output compute numbers of no use, which are cut off;
+in the weight gradient they are multiplied by zero, so that an infinity beside the
+volume's border makes a NaN there.
 
 The taps along the width are stacked for one matrix product, those along depth and
-height are accumulated: a product reads KW times the input, all in place.
+height are accumulated: a product reads KW times the input.
 
 Arrays are channels-first and float32, padding is with zeros.
 """
@@ -21,10 +24,9 @@ import itertools
 import math
 from typing import NamedTuple
 
-from lucid import _cpu
 from lucid._types import LONGEST
 from lucid.geometry import ConvGeometry, Triple
-from lucid.ops.conv import Formulation
+from lucid.ops.conv import Formulation, rows, transposed
 import mlx.core as mx
 
 
@@ -98,7 +100,7 @@ def _fits(geometry: ConvGeometry) -> bool:
 def forward(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
-    """The sum over the taps of the weight times the run of voxels that they meet."""
+    """The sum over the taps of the weight times the run that the tap reads."""
     grid = grid_of(geometry)
     y = _sum_over_taps(
         _phases(x, geometry), grid.taps, _by_group(weight, geometry), geometry
@@ -109,7 +111,7 @@ def forward(
 
 
 def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx.array:
-    """The same the other way, for each phase; phases are interleaved."""
+    """The same sum over dy for each phase of the input, and the phases interleaved."""
     grid = grid_of(geometry)
     flat = {(0, 0, 0): _flat(dy, grid)}
     weight = _by_group(weight, geometry).swapaxes(1, 2)
@@ -127,7 +129,7 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
 
 
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
-    """For each tap the run of voxels times the output gradients that met them."""
+    """For each tap, the run that it reads times the gradients of the outputs."""
     grid = grid_of(geometry)
     gradients = transposed(rows(on_grid(dy, grid), geometry))
     blocks = _blocks(_phases(x, geometry), grid.taps, geometry.in_channels, geometry)
@@ -144,9 +146,9 @@ _Flat = dict[tuple[int, ...], mx.array]  # the flat grids of each phase
 def _sum_over_taps(
     flat: _Flat, taps: Taps, weight: mx.array, geometry: ConvGeometry
 ) -> mx.array:
-    """The sum over the taps of theirs of (g, O/g, C/g, K..) @ the runs that they meet.
+    """The sum over the taps of the tap's weight times its run.
 
-    (N, g, O/g, positions).
+    The weight is (g, O/g, C/g, KD, KH, KW), the sum (N, g, O/g, positions).
     """
     channels = geometry.groups * weight.shape[2]
     total = None
@@ -163,10 +165,10 @@ def _sum_over_taps(
 def _blocks(
     flat: _Flat, taps: Taps, channels: int, geometry: ConvGeometry
 ) -> Iterator[mx.array]:
-    """Some taps at a time, what they meet: (N, g, taps * channels / g, positions).
+    """The runs of some taps at a time: (N, g, taps * channels / g, positions).
 
-    All are views: of a flat grid, or of a stack of its runs for each phase of depth and
-    height.
+    Each is a view: of a flat grid, for a single tap; or, for all taps along the width,
+    of one stack of their runs, read from the offset of the other two axes on.
     """
     grid = grid_of(geometry)
     n, g, positions = geometry.batch, geometry.groups, grid.positions
@@ -204,15 +206,15 @@ def _matrices(weight: mx.array, taps: Taps, geometry: ConvGeometry) -> mx.array:
 
 
 def _window(taps: list[Tap]) -> slice:
-    """Where they are in the kernel: those of one phase are evenly spaced."""
+    """Where taps are along one axis of the kernel: those of a phase, evenly spaced."""
     first, last = taps[0].place, taps[-1].place
     return slice(first, last + 1, (last - first) // max(len(taps) - 1, 1) or 1)
 
 
 def _accumulated_axes(taps: Taps, geometry: ConvGeometry) -> int:
-    """Two, those along the width being stacked, or all three.
+    """How many kernel axes are accumulated over: two, or all three without a stack.
 
-    Depthwise products are so small that a stack costs more than it saves them.
+    Depthwise, the products are so small that a stack costs more than it saves.
     """
     c, o = geometry.in_channels, geometry.out_channels
     small = c * o <= 4 * geometry.groups**2
@@ -222,9 +224,9 @@ def _accumulated_axes(taps: Taps, geometry: ConvGeometry) -> int:
 def _stack(
     runs: Sequence[tuple[mx.array, int]], volumes: int, length: int, room: int
 ) -> mx.array:
-    """For each volume its part of each run: (volumes, runs, length), flat.
+    """Each volume's part of each run, flat: (volumes, runs, length).
 
-    After it `room` zeros, so that it may be read from as many positions on.
+    `room` zeros follow, so that it can be read from up to `room` positions on.
     """
     parts = [
         source[start + i * length : start + (i + 1) * length]
@@ -237,22 +239,6 @@ def _stack(
 def _by_group(weight: mx.array, geometry: ConvGeometry) -> mx.array:
     """(O, C/g, K..) -> (g, O/g, C/g, K..)."""
     return weight.reshape(geometry.groups, -1, *weight.shape[1:])
-
-
-def rows(array: mx.array, geometry: ConvGeometry) -> mx.array:
-    """(N, C, ...) -> (N, g, C/g, voxels)."""
-    n, c = array.shape[:2]
-    g = geometry.groups
-    return array.reshape(n, g, c // g, math.prod(array.shape[2:]))
-
-
-def transposed(matrix: mx.array) -> mx.array:
-    """The last two axes swapped, to stand on the right of a product.
-
-    The reference BLAS takes twice as long where that is not a copy.
-    """
-    swapped = matrix.swapaxes(-1, -2)
-    return mx.contiguous(swapped) if _cpu.is_reference_blas() else swapped
 
 
 def on_grid(array: mx.array, grid: Grid) -> mx.array:

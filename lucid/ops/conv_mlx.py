@@ -99,16 +99,13 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
         dx = mx.stack(parts).reshape(sd, sh, sw, n, d, h, w_, c)
         dx = dx.transpose(3, 4, 0, 5, 1, 6, 2, 7)  # (N, MD, SD, MH, SH, MW, SW, C)
         dx = dx.reshape(n, d * sd, h * sh, w_ * sw, c)
-    # The phases begin at the last multiple of the stride within the padding.
-    starts = [
-        before % step
-        for (before, _), step in zip(geometry.padding, geometry.stride, strict=True)
-    ]
-    inside = (
-        slice(start, start + size)
-        for start, size in zip(starts, geometry.input_size, strict=True)
-    )
-    return dx[(slice(None), *inside)]
+    inside = [slice(None)]
+    for size, (before, _), step in zip(
+        geometry.input_size, geometry.padding, geometry.stride, strict=True
+    ):
+        # The phases begin at the last multiple of the stride within the padding.
+        inside.append(slice(before % step, before % step + size))
+    return dx[tuple(inside)]
 
 
 class _Phase(NamedTuple):
@@ -169,9 +166,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
 
 def _taps_are_runs(geometry: ConvGeometry) -> bool:
     """Whether a tap's voxels are a run of the padded volume, not much of it border."""
-    padded, outputs = (
-        math.prod(s) for s in (geometry.padded_size, geometry.output_size)
-    )
+    padded, outputs = map(math.prod, (geometry.padded_size, geometry.output_size))
     return geometry.stride == (1, 1, 1) and padded <= 2 * outputs
 
 

@@ -11,8 +11,7 @@ import dataclasses
 import math
 
 from lucid.geometry import ConvGeometry
-from lucid.ops.conv import Formulation, add_bias
-from lucid.ops.conv_grid import rows
+from lucid.ops.conv import Formulation, add_bias, rows
 import mlx.core as mx
 
 
@@ -60,7 +59,9 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
     # The last gap may be shorter, or longer.
     d, h, w = geometry.input_size
     x = x[:, :, :d, :h, :w]
-    missing = (n - s for n, s in zip((d, h, w), x.shape[2:], strict=True))
+    missing = [n - s for n, s in zip((d, h, w), x.shape[2:], strict=True)]
+    if not any(missing):
+        return x
     return mx.pad(x, [(0, 0), (0, 0), *((0, n) for n in missing)])
 
 

@@ -94,11 +94,11 @@ def conv3d_geometry(
     return geo.conv_geometry(
         input.shape if input.ndim == 5 else (1, *input.shape),
         weight_shape,
-        stride,
-        geo.check_padding(padding, stride),
-        triple("dilation", dilation, minimum=1),
-        positive("groups", groups),
-        geo.check_padding_mode(padding_mode),
+        stride=stride,
+        padding=geo.check_padding(padding, stride),
+        dilation=triple("dilation", dilation, minimum=1),
+        groups=positive("groups", groups),
+        padding_mode=geo.check_padding_mode(padding_mode),
     )
 
 
