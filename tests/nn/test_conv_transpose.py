@@ -18,6 +18,7 @@ def test_it_computes_the_functional():
 
 
 def test_weights_fill_the_interval_of_pytorchs_rule():
+    lucid.manual_seed(0)
     layer = nn.ConvTranspose3d(64, 8, (1, 3, 5), groups=2)
     bound = 1 / math.sqrt(4 * 15)
     for array in (layer.weight, layer.bias):
