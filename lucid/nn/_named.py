@@ -43,6 +43,17 @@ def _naming(argument: str) -> Iterator[None]:
         raise type(error)(f"`{argument}`: {error}") from None
 
 
+def _filled(held: Any, given: Any) -> Any:
+    """MLX's tree with each array of a list that is frozen, for which MLX leaves {}."""
+    if isinstance(held, mx.array):
+        return held if isinstance(given, dict) and not given else given
+    if isinstance(held, list) and isinstance(given, list):
+        return [*map(_filled, held, given), *given[len(held) :]]
+    if isinstance(held, dict) and isinstance(given, dict):
+        return {k: _filled(dict.get(held, k), v) for k, v in dict.items(given)}
+    return given
+
+
 class _Name(str):
     """A name met when iterating over `parameters()`, which is no array."""
 
@@ -256,7 +267,7 @@ class Named(mlx.nn.Module):
     def update(self, parameters: dict[str, Any], strict: bool = True) -> Self:
         """MLX's: replace arrays by those of a nested dict; tied ones stay tied."""
         with kept_ties(self), _naming("parameters"):
-            super().update(parameters, flag("strict", strict))
+            super().update(_filled(self, parameters), flag("strict", strict))
         return self
 
     def update_modules(self, modules: Any, strict: bool = True) -> Self:

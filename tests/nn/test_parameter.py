@@ -127,3 +127,14 @@ def test_what_is_no_array_is_refused(value):
 def test_names_that_break_state_dicts_are_refused(name, error):
     with pytest.raises(error, match="`name`"):
         nn.ParameterDict({name: mx.ones(1)})
+
+
+def test_some_of_a_list_can_be_frozen_while_the_others_are_trained():
+    model = Scales()
+    model.scales.freeze(keys=["layers.0"])
+    _, gradients = nn.value_and_grad(model, lambda x: model(x).sum())(mx.ones(2))
+    flat = dict(tree_flatten(gradients))
+    assert "scales.layers.0" not in flat
+    before = mx.array(model.scales[0])
+    optim.SGD(learning_rate=0.5).update(model, gradients)
+    assert mx.array_equal(model.scales[0], before)
