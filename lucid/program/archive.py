@@ -165,7 +165,8 @@ def _array(archive: Archive, folder: str, name: str, described: Any) -> mx.array
     elements = data[: held * numpy_dtype.itemsize].view(numpy_dtype)[offset:]
     steps = [stride * numpy_dtype.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(elements, sizes, steps, writeable=False)
-    return to_mlx(np.ascontiguousarray(view).reshape(sizes))
+    array = to_mlx(np.ascontiguousarray(view).reshape(sizes))
+    return array.astype(mx.float32) if dtype == "float64" else array
 
 
 def _place_problem(

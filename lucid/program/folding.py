@@ -35,7 +35,7 @@ def make_plan(
         nodes: of the graph, in order.
         users: the names of the user's inputs.
         members: the names of the module's arrays.
-        outputs: of the graph.
+        outputs: what the graph returns, and what becomes a buffer's new value.
     """
     family = _families(nodes)
     written = {

@@ -35,8 +35,8 @@ class Node:
     @property
     def in_place(self) -> bool:
         """Whether it changes its first argument: PyTorch's `relu_`."""
-        name = self.target.split(".")[1:2]
-        return name != [] and name[0].endswith("_") and not name[0].startswith("__")
+        name = (*self.target.split("."), "")[1]
+        return name.endswith("_") and (name[:2] != "__" or name[:3] == "__i")
 
     @property
     def functional(self) -> str:
@@ -44,6 +44,8 @@ class Node:
         if not self.in_place:
             return self.target
         library, name, overload = self.target.split(".")
+        if name.startswith("__i"):
+            return f"{library}.__{name[3:]}.{overload}"
         return f"{library}.{name.removesuffix('_')}.{overload}"
 
     @property
@@ -76,23 +78,69 @@ class GraphError(ValueError):
     """A graph that Lucid cannot make sense of."""
 
 
-def parse_nodes(described: list[Any]) -> list[Node]:
+def parse_nodes(described: list[Any], block: str = "") -> list[Node]:
     """The nodes of a graph, as PyTorch describes them.
+
+    Args:
+        described: the nodes.
+        block: put before each name, when the graph stands inside another.
 
     Raises:
         GraphError: for a kind of argument that Lucid does not know.
     """
-    return [_node(node) for node in described]
+    nodes = []
+    for node in described:
+        target = node["target"].removeprefix("torch.ops.").removeprefix("torch.")
+        source = own_line(node.get("metadata", {}).get("stack_trace", ""))
+        make = _block if target.startswith("higher_order.") else _operation
+        nodes += make(target, node, source, block)
+    return nodes
 
 
-def _node(node: dict[str, Any]) -> Node:
-    target = node["target"].removeprefix("torch.ops.").removeprefix("torch.")
-    source = own_line(node.get("metadata", {}).get("stack_trace", ""))
+def _operation(
+    target: str, node: dict[str, Any], source: str, block: str
+) -> list[Node]:
     arguments = {}
     for i, argument in enumerate(node["inputs"]):
-        arguments[argument["name"] or f"_{i}"] = parse_argument(argument["arg"])
-    outputs = [_names(parse_argument(output)) for output in node["outputs"]]
-    return Node(target, arguments, outputs, source)
+        arguments[argument["name"] or f"_{i}"] = parse_argument(argument["arg"], block)
+    return [Node(target, arguments, _made(node["outputs"], block), source)]
+
+
+def _block(target: str, node: dict[str, Any], source: str, outer: str) -> list[Node]:
+    """The nodes of a graph inside the graph: what stood under `torch.no_grad()`.
+
+    What enters it is then detached. A block that means more than its nodes say (cond,
+    autocast) stays one node, of an operation that Lucid lacks.
+    """
+    settings = [argument["arg"] for argument in node["inputs"]]
+    is_gradient_mode = target == "higher_order.wrap_with_set_grad_enabled"
+    is_autocast_off = target == "higher_order.wrap_with_autocast" and (
+        settings[2] == {"as_bool": False}
+    )
+    if not (is_gradient_mode or is_autocast_off):
+        return [Node(target, {}, [], source)]
+    place = next(i for i, setting in enumerate(settings) if "as_graph" in setting)
+    block, given = settings[place]["as_graph"], settings[place + 1 :]
+    graph, inner = block["graph"], f"{outer}{block['name']}."
+    entry = "detach" if settings[0] == {"as_bool": False} else "alias"
+    nodes = []
+    for name, value in zip(_made(graph["inputs"], inner), given, strict=True):
+        enter = f"aten.{entry if 'as_tensor' in value else 'alias'}.default"
+        nodes.append(
+            Node(enter, {"self": parse_argument(value, outer)}, [name], source)
+        )
+    nodes += parse_nodes(graph["nodes"], inner)
+    made = _made(node["outputs"], outer)
+    if len(made) == 1 and isinstance(made[0], list):
+        (made,) = made
+    for name, value in zip(made, graph["outputs"], strict=True):
+        leave = {"self": parse_argument(value, inner)}
+        nodes.append(Node("aten.alias.default", leave, [name], source))
+    return nodes
+
+
+def _made(outputs: list[Any], block: str) -> list[Any]:
+    return [_names(parse_argument(output, block)) for output in outputs]
 
 
 def _names(output: Any) -> Any:
@@ -101,8 +149,12 @@ def _names(output: Any) -> Any:
     return output.name if isinstance(output, Ref) else None
 
 
-def parse_argument(argument: dict[str, Any]) -> Any:
+def parse_argument(argument: dict[str, Any], block: str = "") -> Any:
     """PyTorch's tagged union as a Python value.
+
+    Args:
+        argument: the union, a dict of one entry.
+        block: put before each name, when the graph stands inside another.
 
     Raises:
         GraphError: for a kind that Lucid does not know.
@@ -110,18 +162,22 @@ def parse_argument(argument: dict[str, Any]) -> Any:
     ((kind, value),) = argument.items()
     if kind == "as_none":
         return None
-    if kind in ("as_tensor", "as_optional_tensor"):
-        if kind == "as_optional_tensor":
-            return parse_argument(value)
-        return Ref(value["name"])
+    if kind == "as_optional_tensor":
+        return parse_argument(value, block)
+    if kind == "as_tensor":
+        return Ref(block + value["name"])
     if kind == "as_tensors":
-        return [Ref(tensor["name"]) for tensor in value]
+        return [Ref(block + tensor["name"]) for tensor in value]
     if kind == "as_optional_tensors":
-        return [parse_argument(tensor) for tensor in value]
+        return [parse_argument(tensor, block) for tensor in value]
     if kind in ("as_sym_int", "as_sym_bool", "as_sym_float"):
-        return _symbolic(value)
+        return _symbolic(value, block)
     if kind in ("as_sym_ints", "as_sym_bools", "as_sym_floats"):
-        return [_symbolic(entry) for entry in value]
+        return [_symbolic(entry, block) for entry in value]
+    if kind == "as_float":
+        return float(value)  # JSON has no infinity: PyTorch writes "-Infinity"
+    if kind == "as_floats":
+        return [float(entry) for entry in value]
     if kind in _LITERALS:
         return value
     if kind == "as_scalar_type":
@@ -133,15 +189,14 @@ def parse_argument(argument: dict[str, Any]) -> Any:
     raise GraphError(f"an argument of the kind {kind!r}")
 
 
-_LITERALS = {
-    *("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools"),
-    *("as_string", "as_strings"),
-}
+_LITERALS = {"as_int", "as_ints", "as_bool", "as_bools", "as_string", "as_strings"}
 
 
-def _symbolic(value: dict[str, Any]) -> Any:
+def _symbolic(value: dict[str, Any], block: str) -> Any:
     ((kind, content),) = value.items()
-    return Ref(content) if kind == "as_name" else content
+    if kind == "as_name":
+        return Ref(block + content)
+    return float(content) if kind == "as_float" else content
 
 
 def own_line(trace: str) -> str:

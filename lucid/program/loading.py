@@ -12,9 +12,9 @@ from lucid.files.paths import open_file, to_path
 from lucid.program.archive import Contents, read_contents
 from lucid.program.graph import GraphError, Node, Ref, parse_argument, parse_nodes
 from lucid.program.operations import SKIPPED, TABLE
-from lucid.program.program import Inputs, NumberedProgram, Program
+from lucid.program.program import Inputs, Program
 from lucid.program.pytree import parse_tree
-from lucid.program.scopes import fill
+from lucid.program.scopes import ListedProgram, fill, listed
 import mlx.core as mx
 
 
@@ -53,11 +53,18 @@ def load_program(path: str | os.PathLike[str]) -> Program:
         raise CheckpointError(
             place, f"has {error}, which Lucid does not know"
         ) from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except _MALFORMED as error:
         if isinstance(error, CheckpointError):
             raise
         problem = f"has a graph that is described wrongly ({error!r})"
         raise CheckpointError(place, problem) from error
+
+
+_MALFORMED = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration),
+    *(RecursionError, OverflowError),
+)
+"""What reading a graph raises that is not described as PyTorch describes one."""
 
 
 def _program(contents: Contents, path: Path) -> Program:
@@ -69,14 +76,15 @@ def _program(contents: Contents, path: Path) -> Program:
     output_specs = described["signature"]["output_specs"]
     outputs = _outputs(output_specs)
     inputs = _inputs(contents, input_specs)
-    _check_names(nodes, inputs, outputs)
+    mutations = _mutations(output_specs)
+    _check_names(nodes, inputs, [*outputs, *map(Ref, mutations)])
     signature = described["module_call_graph"][0]["signature"]
-    numbered = any(name.partition(".")[0].isdigit() for name in inputs.members.values())
-    program = (NumberedProgram if numbered else Program)(
+    kind = ListedProgram if "" in listed(inputs.members.values()) else Program
+    program = kind(
         nodes,
         inputs,
         outputs,
-        mutations=_mutations(output_specs),
+        mutations=mutations,
         in_tree=parse_tree(signature["in_spec"]),
         out_tree=parse_tree(signature["out_spec"]),
     )

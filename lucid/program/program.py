@@ -44,6 +44,7 @@ class Program(nn.Module):
     _mutations: dict[str, str]
     _in_tree: Tree
     _out_tree: Tree
+    exported_in_training: bool | None = None
 
     def __init__(
         self,
@@ -55,7 +56,8 @@ class Program(nn.Module):
         out_tree: Tree,
     ):
         super().__init__()
-        self._plan = make_plan(nodes, inputs.users, set(inputs.members), outputs)
+        kept = [*outputs, *map(Ref, mutations)]
+        self._plan = make_plan(nodes, inputs.users, set(inputs.members), kept)
         # Constants are no members: neither saved nor found by MLX's tree.
         self.__dict__.update(_inputs=inputs, _outputs=outputs)
         self._mutations = mutations
@@ -100,7 +102,7 @@ class Program(nn.Module):
             self._step(node, values, dtype)
             for name in finished:
                 del values[name]
-        if self.training:
+        if self.training or not self.exported_in_training:
             self._update_buffers(values, members)
         results = (_read(resolve(output, values)) for output in self._outputs)
         return self._out_tree.unflatten(results)
@@ -248,10 +250,3 @@ def _assign(names: list[Any], results: Any, values: dict[str, Any]) -> None:
         elif name is not None:
             is_array = isinstance(result, mx.array)
             values[name] = Cell(result) if is_array else result
-
-
-class NumberedProgram(Program, nn.ModuleList):
-    """A program whose outermost modules are numbered, as a Sequential's are."""
-
-    def __repr__(self) -> str:
-        return super().__repr__().removeprefix("Numbered")

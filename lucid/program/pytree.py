@@ -10,7 +10,11 @@ from typing import Any
 
 from lucid.program.graph import GraphError
 
-_SEQUENCES: dict[str, Any] = {"builtins.tuple": tuple, "builtins.list": list}
+_SEQUENCES: dict[str, Any] = {
+    "builtins.tuple": tuple,
+    "builtins.list": list,
+    "collections.namedtuple": tuple,  # the file does not say what its fields are
+}
 _MAPPINGS: dict[str, Any] = {
     "builtins.dict": dict,
     "collections.OrderedDict": OrderedDict,

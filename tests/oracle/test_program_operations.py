@@ -55,6 +55,46 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
         for overload, other in (("Tensor", whole(2, 3, high=9)), ("Scalar", 3))
     },
+    **{
+        f"aten.__{name}__.{overload}": [{"self": whole(2, 3, high=9), "other": other}]
+        for name in ("and", "or", "xor", "lshift", "rshift")
+        for overload, other in (("Tensor", whole(2, 3)), ("Scalar", 2))
+    },
+    **{
+        f"aten.{name}.{overload}": [{"self": MASK, "dim": d, "keepdim": True}]
+        for name in ("any", "all")
+        for overload, d in (("dim", 1), ("dims", [0, 2]))
+    },
+    "aten.index_put.default": [
+        {"self": X, "indices": [None, whole(4)], "values": t(2, 4, 4)},
+        {
+            "self": X,
+            "indices": [torch.tensor([0, 0, 1])],
+            "values": t(4),
+            "accumulate": True,
+        },
+        {"self": X, "indices": [MASK], "values": torch.tensor(3.0)},
+        {"self": X, "indices": [MASK[..., 0]], "values": t(4)},
+        {"self": X, "indices": [None, MASK[0, :, 0]], "values": torch.tensor([3.0])},
+        {
+            "self": X,
+            "indices": [MASK],
+            "values": torch.tensor(3.0),
+            "accumulate": True,
+        },
+    ],
+    "aten.slice_scatter.default": [
+        {"self": X, "src": t(2, 2, 4), "dim": 1, "start": 1},
+        {"self": X, "src": t(2, 3, 2), "dim": -1, "start": 0, "end": 9, "step": 2},
+    ],
+    "aten.select_scatter.default": [{"self": X, "src": t(2, 4), "dim": 1, "index": -1}],
+    "aten.scatter.src": [
+        {"self": X, "dim": 1, "index": whole(2, 3, 2).argsort(1), "src": t(2, 3, 4)}
+    ],
+    "aten.scatter.value": [
+        {"self": X, "dim": 2, "index": whole(2, 3, 1), "value": 2.0}
+    ],
+    "aten.one_hot.default": [{"self": whole(2, 3), "num_classes": 4}],
     "aten.bitwise_not.default": [{"self": MASK}, {"self": whole(4)}],
     "aten.remainder.Tensor": [{"self": X, "other": POSITIVE}],
     "aten.remainder.Scalar": [{"self": X, "other": 0.7}],

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from pathlib import Path
+import pickle
 from typing import Any
 import zipfile
 
 import lucid
+from lucid import nn
+import mlx.core as mx
+from mlx.utils import tree_flatten
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
@@ -157,3 +161,23 @@ def test_names_of_one_array_are_one_array(tmp_path):
     assert inner["bias"] is inner["weight"]
     names = [name for name, _ in net.named_parameters()]
     assert "bottom.1.bias" not in names
+
+
+@pytest.mark.parametrize("name", ["update", "_hidden", "0"])
+def test_names_that_no_attribute_can_have_are_kept(name, tmp_path):
+    def rename(entries):
+        entries[WEIGHTS]["config"][f"{name}.{name}"] = weight(entries)
+        for spec in signature(entries)["input_specs"]:
+            if spec.get("parameter", {}).get("parameter_name") == "head.weight":
+                spec["parameter"]["parameter_name"] = f"{name}.{name}"
+
+    net = lucid.load_program(changed(tmp_path, rename)).eval()
+    assert f"{name}.{name}" in net.state_dict()
+    x = mx.ones((1, 1, 4, 4, 4))
+    want = lucid.load_program(DATA / "unet.pt2").eval()(x)
+    for twin in (net, pickle.loads(pickle.dumps(net))):
+        assert mx.array_equal(twin(x), want)
+    net.get_submodule(name).freeze()
+    _, gradients = nn.value_and_grad(net, lambda x: net(x).square().sum())(x)
+    count = len(tree_flatten(gradients))
+    assert count == len(net.named_parameters()) - 1

@@ -178,7 +178,7 @@ def test_weights_are_saved_and_loaded_by_name(tmp_path):
 
 def test_it_shows_its_modules_and_arrays():
     text = repr(program("unet"))
-    assert text.startswith("Program(12 operations\n  (down): ModuleList(")
+    assert text.startswith("Program(12 operations\n  (down): Scope(")
     assert "(up): Scope(weight (4, 4, 2, 2, 2), bias (4,))" in text
 
 

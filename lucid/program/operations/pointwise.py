@@ -86,6 +86,11 @@ _BINARY = {
     "bitwise_and": mx.bitwise_and,
     "bitwise_or": mx.bitwise_or,
     "bitwise_xor": mx.bitwise_xor,
+    "__and__": mx.bitwise_and,
+    "__or__": mx.bitwise_or,
+    "__xor__": mx.bitwise_xor,
+    "__lshift__": mx.left_shift,
+    "__rshift__": mx.right_shift,
 }
 
 _CASTS = ("to.dtype", "to.device", "to.dtype_layout", "_to_copy.default")

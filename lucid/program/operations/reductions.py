@@ -29,8 +29,8 @@ def _reduced(function: Any) -> Any:
 
 
 def _extreme(function: Any) -> Any:
-    return lambda self, dim=(), keepdim=False: function(
-        self, axis=_axes(list(dim)), keepdims=keepdim
+    return lambda self, dim=None, keepdim=False: function(
+        self, axis=_axes(dim), keepdims=keepdim
     )
 
 
@@ -117,8 +117,11 @@ REDUCTIONS: dict[str, Any] = {
     "aten.min.dim": _with_place(mx.min, mx.argmin),
     "aten.argmax.default": _place(mx.argmax),
     "aten.argmin.default": _place(mx.argmin),
-    "aten.any.default": lambda self: mx.any(self),
-    "aten.all.default": lambda self: mx.all(self),
+    **{
+        f"aten.{name}.{overload}": _extreme(function)
+        for name, function in (("any", mx.any), ("all", mx.all))
+        for overload in ("default", "dim", "dims")
+    },
     "aten.var.correction": _variance,
     "aten.std.correction": lambda *args, **kwargs: mx.sqrt(_variance(*args, **kwargs)),
     "aten.linalg_vector_norm.default": _norm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from lucid.nn import functional as F
@@ -71,6 +72,68 @@ def _index(self: mx.array, indices: Any) -> mx.array:
             "MLX does not have."
         )
     return self[places]
+
+
+def _index_put(
+    self: mx.array, indices: Any, values: mx.array, accumulate: bool = False
+) -> mx.array:
+    """`self[indices] = values`, or `+=`; by a mask, of values that it broadcasts."""
+    if any(index is not None and index.dtype == mx.bool_ for index in indices):
+        return _put_masked(self, indices, values, accumulate)
+    places = tuple(slice(None) if index is None else index for index in indices)
+    if accumulate:
+        return self.at[places].add(values)
+    return _put(self, places, values)
+
+
+def _put_masked(
+    self: mx.array, indices: Any, values: mx.array, accumulate: bool
+) -> mx.array:
+    (mask,) = [index for index in indices if index is not None]
+    axis = next(i for i, index in enumerate(indices) if index is not None)
+    after = self.ndim - axis - mask.ndim
+    if values.size != 1 and (axis > 0 or values.ndim > after):
+        raise ValueError(
+            "aten.index_put by a mask of several values takes as many as the mask "
+            "shows, a number that depends on values, which MLX does not have."
+        )
+    mask = mask.reshape(*mask.shape, *[1] * after)
+    values = values.reshape(()) if values.size == 1 else values
+    new = self + values if accumulate else values
+    return mx.where(mask, new.astype(self.dtype), self)
+
+
+def _put(self: mx.array, places: Any, values: Any) -> mx.array:
+    y = copy(self)  # another handle: an array that is written stays what it was
+    y[places] = values.astype(self.dtype) if isinstance(values, mx.array) else values
+    return y
+
+
+def _slice_scatter(
+    self: mx.array,
+    src: mx.array,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> mx.array:
+    axis = dim % self.ndim
+    place = slice(*slice(start, end, step).indices(self.shape[axis]))
+    return _put(self, (slice(None),) * axis + (place,), src)
+
+
+def _scatter(self: mx.array, dim: int, index: mx.array, value: Any) -> mx.array:
+    places = list(mx.meshgrid(*map(mx.arange, index.shape), indexing="ij"))
+    places[dim] = index
+    is_array = isinstance(value, mx.array)
+    part = value[tuple(map(slice, index.shape))] if is_array else value
+    return _put(self, tuple(places), part)
+
+
+def _one_hot(self: mx.array, num_classes: int = -1) -> mx.array:
+    if num_classes == -1:
+        raise ValueError("aten.one_hot needs a `num_classes` that is given.")
+    return (self[..., None] == mx.arange(checked([num_classes])[0])).astype(mx.int64)
 
 
 def _repeat(self: mx.array, repeats: Any) -> mx.array:
@@ -168,6 +231,14 @@ SHAPES: dict[str, Any] = {
     "aten.chunk.default": _chunk,
     "aten.unbind.int": _unbind,
     "aten.index.Tensor": _index,
+    "aten.index_put.default": _index_put,
+    "aten.slice_scatter.default": _slice_scatter,
+    "aten.select_scatter.default": lambda self, src, dim, index: _put(
+        self, (slice(None),) * (dim % self.ndim) + (index,), src
+    ),
+    "aten.scatter.src": lambda self, dim, index, src: _scatter(self, dim, index, src),
+    "aten.scatter.value": _scatter,
+    "aten.one_hot.default": _one_hot,
     "aten.index_select.default": lambda self, dim, index: mx.take(self, index, dim),
     "aten.gather.default": lambda self, dim, index, **_: mx.take_along_axis(
         self, index, dim
