@@ -4,9 +4,10 @@ MLX's Linux wheel links the reference BLAS, 50 times slower than MKL or OpenBLAS
 its allocator gives every large buffer back to the system. Both can be mended from
 outside, once, before `mlx.core` is first imported:
 
-- `LUCID_BLAS`: `auto` (MKL from this environment or a system OpenBLAS, first the one
-  that is faster on this processor), `mkl`, `openblas`, a path to a library, or `0` for
-  none.
+- `LUCID_BLAS`: `auto` (MKL from this environment, else a system OpenBLAS), `mkl`,
+  `openblas`, a path to a library, or `0` for none. On an AMD EPYC, OpenBLAS 0.3.21
+  takes 0.8 to 1.8 times what MKL does for the benchmark's shapes, alike on average, and
+  more where other programs want the cores.
 - `LUCID_MALLOC`: `0` leaves glibc's allocator as it is.
 
 Anything else than Linux is left alone, and so is a machine without such a library.
@@ -14,7 +15,6 @@ Anything else than Linux is left alone, and so is a machine without such a libra
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -23,10 +23,6 @@ import warnings
 
 _OFF = ("0", "off", "none")
 OPENBLAS = ("libopenblas.so.0", "libopenblas.so")
-# Which comes first, by the vendor that /proc/cpuinfo names; MKL where none is known.
-# Measured once: on an AMD EPYC (family 25), OpenBLAS 0.3.21 takes 0.69 to 1.08 of MKL's
-# time for the benchmark's shapes, 0.89 on average.
-_FASTEST = {"AuthenticAMD": "openblas"}
 
 # glibc's mallopt parameters (malloc.h), and a bound above any buffer worth keeping.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -58,19 +54,8 @@ def is_reference_blas() -> bool:
 
 def candidates(choice: str) -> list[str]:
     mkl = [str(path) for path in Path(sys.prefix, "lib").glob("libmkl_rt.so*")]
-    openblas = list(OPENBLAS)
-    auto = [*openblas, *mkl] if _fastest() == "openblas" else [*mkl, *openblas]
-    known = {"auto": auto, "mkl": mkl, "openblas": openblas}
+    known = {"auto": [*mkl, *OPENBLAS], "mkl": mkl, "openblas": list(OPENBLAS)}
     return known.get(choice.lower(), [choice])
-
-
-def _fastest() -> str:
-    """The BLAS that is faster on this machine's processor."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("vendor_id"):
-                return _FASTEST.get(line.rpartition(" ")[2], "mkl")
-    return "mkl"
 
 
 def _load(choice: str) -> None:

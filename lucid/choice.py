@@ -23,7 +23,7 @@ import mlx.core as mx
 
 # Of the input, beside its taps: below SMALL the number of operations is what costs on a
 # CPU, from LARGE on it pays to transform what is multiplied. COLUMNS are worth their
-# copies while they stay in cache. Measured with MKL and OpenBLAS on AMD.
+# copies while they stay in cache. Measured with MKL.
 SMALL, LARGE = 2**15, 10**5
 SMALL_COLUMNS, COLUMNS_IN_CACHE = 2 * 2**20, 32 * 2**20
 
