@@ -58,9 +58,12 @@ def test_a_whole_model_is_a_placeholder_with_its_parameters():
     assert model.state["_parameters"]["weight"].shape == (1, 2)
 
 
-@pytest.mark.parametrize("unknown", ["ignore", "", None, True])
-def test_another_way_for_unknown_classes_is_a_value_error(unknown: Any):
-    with pytest.raises(ValueError, match=r"`unknown` \(="):
+@pytest.mark.parametrize(
+    ("unknown", "kind"),
+    [("ignore", ValueError), ("", ValueError), (None, TypeError), (True, TypeError)],
+)
+def test_another_way_for_unknown_classes_is_refused(unknown: Any, kind: Any):
+    with pytest.raises(kind, match=r"`unknown` \(="):
         lucid.load(CHECKPOINTS / "unknown.ckpt", unknown=unknown)
 
 
