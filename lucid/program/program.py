@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lucid import nn
+from lucid.nn._members import array_members
 from lucid.nn.summary import LayerSummary
 from lucid.program.cells import Cell
 from lucid.program.folding import Plan, make_plan
@@ -62,7 +63,7 @@ class Program(nn.Module):
         self.__dict__.update(_inputs=inputs, _outputs=outputs)
         self._mutations = mutations
         self._in_tree, self._out_tree = in_tree, out_tree
-        self.exported_in_training = _mode(nodes)
+        self.exported_in_training = _mode(nodes, inputs.members)
         if self.exported_in_training is False:
             self.eval()
 
@@ -89,7 +90,7 @@ class Program(nn.Module):
         return f"{len(self._plan.nodes)} operations"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        members = dict(_members(self))
+        members = {member.name: member.value for member in array_members(self)}
         dtype = _compute_dtype(members)
         values: dict[str, Any] = dict(self._constants(dtype))
         for value, name in self._inputs.members.items():
@@ -127,7 +128,7 @@ class Program(nn.Module):
         target = node.functional
         flag = MODES.get(target)
         if flag is not None:
-            arguments[flag] = self._flag(target, arguments, arguments[flag])
+            arguments[flag] = self._flag(arguments, arguments[flag])
         read = {k: _read(v) for k, v in arguments.items()}
         try:
             if target in SYMBOLS:
@@ -161,12 +162,12 @@ class Program(nn.Module):
                 result = [result]
             _assign(node.outputs, result if several else [result], values)
 
-    def _flag(self, target: str, arguments: dict[str, Any], exported: bool) -> bool:
+    def _flag(self, arguments: dict[str, Any], exported: bool) -> bool:
         """Whether dropout drops, or a norm takes the batch's statistics, right now.
 
         A flag unlike the rest of the export was set by the network's code, and stays.
         """
-        if target == "aten.instance_norm.default" and arguments["running_mean"] is None:
+        if _has_no_statistics(arguments):
             return True
         return self.training if exported == self.exported_in_training else exported
 
@@ -200,19 +201,27 @@ class Program(nn.Module):
             members[name][...] = values[value].read().astype(members[name].dtype)
 
 
-def _mode(nodes: list[Node]) -> bool | None:
-    """Whether dropouts and norms were exported in training mode; None without any."""
+def _mode(nodes: list[Node], members: dict[str, str]) -> bool | None:
+    """Whether the network was exported in training mode; None if nothing tells.
+
+    Its dropouts and norms tell, and where they disagree, whether batches are counted.
+    """
     flags = {
         bool(node.arguments[MODES[node.target]])
         for node in nodes
         if node.target in MODES
-        and not (
-            node.target == "aten.instance_norm.default"
-            and node.arguments["running_mean"] is None
-        )
+        and not _has_no_statistics(node.arguments)
         and node.arguments.get("p") != 0
     }
-    return None if not flags else flags == {True}
+    if len(flags) < 2:
+        return next(iter(flags), None)
+    written = {members.get(node.written, "") for node in nodes if node.in_place}
+    return any(name.endswith("num_batches_tracked") for name in written)
+
+
+def _has_no_statistics(arguments: dict[str, Any]) -> bool:
+    """Whether they are of a norm that always takes those of the batch."""
+    return "running_mean" in arguments and arguments["running_mean"] is None
 
 
 def _compute_dtype(members: dict[str, mx.array]) -> mx.Dtype:
@@ -221,11 +230,6 @@ def _compute_dtype(members: dict[str, mx.array]) -> mx.Dtype:
         if mx.issubdtype(array.dtype, mx.floating):
             return array.dtype
     return mx.float32
-
-
-def _members(program: nn.Module) -> Iterator[tuple[str, mx.array]]:
-    yield from program.named_parameters(remove_duplicate=False)
-    yield from program.named_buffers(remove_duplicate=False)
 
 
 def resolve(argument: Any, values: dict[str, Any]) -> Any:

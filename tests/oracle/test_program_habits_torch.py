@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parametrizations
 
 ROWS = torch.linspace(-2, 2, 12).reshape(3, 4)
 
@@ -213,6 +214,50 @@ def test_habits_give_pytorch_s_numbers_gradients_and_buffers(
     run, args = HABITS[habit]
     members = {"mean": torch.zeros(4), "calls": torch.tensor(0), "row": ROWS[1]}
     same(Net(run, **members), args, tmp_path, decomposed)
+
+
+def test_a_norm_without_running_statistics_takes_the_batch_s_in_both_modes(tmp_path):
+    norm = torch.nn.BatchNorm1d(4, track_running_stats=False)
+    network = Net(lambda net, x: net.norm(net.l(x)), norm=norm).eval()
+    program = same(network, (ROWS,), tmp_path)
+    assert close(program.eval()(ours(ROWS)), network(ROWS))
+
+
+def test_a_dropout_that_is_off_does_not_hide_that_the_export_was_for_training(tmp_path):
+    def run(net, x):
+        return net.norm(torch.nn.functional.dropout(net.l(x), 0.5, training=False))
+
+    network = Net(run, norm=torch.nn.BatchNorm1d(4))
+    program = same(network, (ROWS,), tmp_path)
+    assert program.exported_in_training
+    assert close(program.eval()(ours(ROWS)), network.eval()(ROWS))
+
+
+def test_the_row_of_the_padding_is_not_trained(tmp_path):
+    table = torch.nn.Embedding(5, 4, padding_idx=0)
+    with torch.no_grad():
+        table.weight[0] = 1
+    network = Net(lambda net, i: net.l(net.table(i)), table=table)
+    same(network, (torch.tensor([[1, 0, 2]]),), tmp_path)
+
+
+LAYERS = {
+    "weight norm": lambda: parametrizations.weight_norm(torch.nn.Conv3d(1, 2, 3)),
+    "spectral norm": lambda: parametrizations.spectral_norm(torch.nn.Conv3d(1, 2, 3)),
+    "norms": lambda: torch.nn.Sequential(
+        *(torch.nn.Conv3d(1, 4, 3), torch.nn.BatchNorm3d(4), torch.nn.PReLU()),
+        *(torch.nn.GroupNorm(2, 4), torch.nn.LayerNorm(4), torch.nn.MaxPool3d(2)),
+        *(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_with_parts_of_their_own(name, decomposed, tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 6, 6, 6)
+    same(LAYERS[name]().eval(), (x,), tmp_path, decomposed)
 
 
 def test_float64_is_float32(tmp_path):

@@ -5,13 +5,17 @@ place, is not here: it is `aten.relu.default`, written into its first argument.
 """
 
 from lucid.program.operations.creation import CREATION
+from lucid.program.operations.decomposed import DECOMPOSED
 from lucid.program.operations.layers import LAYERS, MODES, RANDOM_LAYERS
 from lucid.program.operations.pointwise import CASTS, POINTWISE
 from lucid.program.operations.reductions import REDUCTIONS
 from lucid.program.operations.shapes import SHAPES, VIEWS
 from lucid.program.operations.symbols import SYMBOLS
 
-TABLE = {**CREATION, **LAYERS, **POINTWISE, **REDUCTIONS, **SHAPES, **SYMBOLS}
+TABLE = {
+    **{**CREATION, **LAYERS, **DECOMPOSED, **POINTWISE},
+    **{**REDUCTIONS, **SHAPES, **SYMBOLS},
+}
 RANDOM = {
     *RANDOM_LAYERS,
     *("aten.rand.default", "aten.randn.default"),

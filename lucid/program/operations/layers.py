@@ -130,6 +130,21 @@ def _layer_norm(
     return F.layer_norm(input, tuple(normalized_shape), weight, bias, eps)
 
 
+def _rms_norm(
+    input: mx.array,
+    normalized_shape: Any,
+    weight: mx.array | None = None,
+    eps: float | None = None,
+) -> mx.array:
+    """x / sqrt(mean(x^2) + eps) over the last axes (Zhang and Sennrich 2019)."""
+    axes = list(range(-len(normalized_shape), 0))
+    x = input.astype(mx.float32)
+    smallest = mx.finfo(input.dtype).eps if eps is None else eps
+    y = x * mx.rsqrt(x.square().mean(axes, keepdims=True) + smallest)
+    y = y.astype(input.dtype)
+    return y if weight is None else y * weight
+
+
 def _max_pool(
     self: mx.array,
     kernel_size: Any,
@@ -211,6 +226,23 @@ def _grid_sample(
     )
 
 
+def _embedding(
+    weight: mx.array, indices: mx.array, padding_idx: int = -1, **_: Any
+) -> mx.array:
+    """Rows of the weight; that of the padding has no gradient."""
+    rows = weight[indices]
+    if padding_idx < 0:
+        return rows
+    is_padding = (indices == padding_idx)[..., None]
+    return mx.where(is_padding, mx.stop_gradient(rows), rows)
+
+
+def _weight_norm(v: mx.array, g: mx.array, dim: int = 0) -> mx.array:
+    """g v / |v|, with a norm for each place of an axis (Salimans and Kingma 2016)."""
+    axes = None if dim == -1 else [i for i in range(v.ndim) if i != dim % v.ndim]
+    return v * (g / mx.sqrt(v.square().sum(axes, keepdims=True)))
+
+
 LAYERS: dict[str, Any] = {
     "aten.conv3d.default": _convolve,
     "aten.conv3d.padding": _convolve,
@@ -231,7 +263,9 @@ LAYERS: dict[str, Any] = {
     "aten.linear.default": lambda input, weight, bias=None: F.linear(
         input, weight, bias
     ),
-    "aten.embedding.default": lambda weight, indices, **_: weight[indices],
+    "aten.embedding.default": _embedding,
+    "aten.rms_norm.default": _rms_norm,
+    "aten._weight_norm.default": _weight_norm,
     "aten.dropout.default": lambda input, p, train: F.dropout(input, p, train),
     "aten.alpha_dropout.default": lambda input, p, train: F.alpha_dropout(
         input, p, train

@@ -71,6 +71,8 @@ _UNARY = {
     "hardsigmoid": lambda x: mx.clip(x / 6 + 0.5, 0, 1),
     "hardswish": F.hardswish,
     "bitwise_not": lambda x: ~x if x.dtype == mx.bool_ else mx.bitwise_invert(x),
+    "trunc": lambda x: mx.sign(x) * mx.floor(mx.abs(x)),
+    "frac": lambda x: x - mx.sign(x) * mx.floor(mx.abs(x)),
     "log_sigmoid": lambda x: -mx.logaddexp(-x, mx.zeros_like(x)),
     "detach_copy": lambda x: x,
 }
@@ -159,6 +161,12 @@ POINTWISE: dict[str, Any] = {
     **{f"aten.{name}": _cast for name in _CASTS},
     "aten.to.other": lambda self, other, **_: self.astype(other.dtype),
     "aten.type_as.default": lambda self, other: self.astype(other.dtype),
+    "aten.addcmul.default": lambda self, tensor1, tensor2, value=1: (
+        self + value * tensor1 * tensor2
+    ),
+    "aten.threshold.default": lambda self, threshold, value: mx.where(
+        self > threshold, self, mx.array(value, self.dtype)
+    ),
     "aten.lerp.Scalar": lambda self, end, weight: self + weight * (end - self),
     "aten.leaky_relu.default": lambda self, negative_slope=0.01: F.leaky_relu(
         self, negative_slope

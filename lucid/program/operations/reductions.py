@@ -54,6 +54,22 @@ def _variance(
     return y.astype(self.dtype)
 
 
+def _variance_of_axes(
+    self: mx.array, dim: Any, unbiased: bool = True, keepdim: bool = False
+) -> mx.array:
+    return _variance(self, dim, int(unbiased), keepdim)
+
+
+def _sorted(
+    self: mx.array, count: int | None, dim: int, descending: bool
+) -> tuple[mx.array, mx.array]:
+    """The values in order along an axis, and their places; only the first `count`."""
+    order = mx.argsort(-self if descending else self, axis=dim)
+    first = (slice(None),) * (dim % self.ndim) + (slice(count),)
+    places = order[first].astype(mx.int64)
+    return mx.take_along_axis(self, places, dim), places
+
+
 def _norm(
     self: mx.array, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any
 ) -> mx.array:
@@ -123,6 +139,24 @@ REDUCTIONS: dict[str, Any] = {
         for overload in ("default", "dim", "dims")
     },
     "aten.var.correction": _variance,
+    "aten.var.dim": _variance_of_axes,
+    "aten.std.dim": lambda *args, **kwargs: mx.sqrt(_variance_of_axes(*args, **kwargs)),
+    "aten.logsumexp.default": lambda self, dim, keepdim=False: mx.logsumexp(
+        self, dim, keepdims=keepdim
+    ),
+    "aten.mv.default": _product("self", "vec"),
+    "aten.dot.default": _product("self", "tensor"),
+    "aten.vdot.default": _product("self", "other"),
+    "aten.outer.default": lambda self, vec2: mx.outer(self, vec2),
+    "aten.sort.default": lambda self, dim=-1, descending=False: _sorted(
+        self, None, dim, descending
+    ),
+    "aten.topk.default": lambda self, k, dim=-1, largest=True, sorted=True: _sorted(
+        self, k, dim, largest
+    ),
+    "aten.argsort.default": lambda self, dim=-1, descending=False: _sorted(
+        self, None, dim, descending
+    )[1],
     "aten.std.correction": lambda *args, **kwargs: mx.sqrt(_variance(*args, **kwargs)),
     "aten.linalg_vector_norm.default": _norm,
     "aten.cumsum.default": lambda self, dim, **_: mx.cumsum(self, dim),

@@ -197,6 +197,7 @@ _VIEWS = {
     "aten.unflatten.int": _unflatten,
     "aten.permute.default": lambda self, dims: mx.transpose(self, list(dims)),
     "aten.transpose.int": lambda self, dim0, dim1: mx.swapaxes(self, dim0, dim1),
+    "aten.matrix_H.default": lambda self: mx.swapaxes(self, -2, -1),
     "aten.t.default": lambda self: self.T,
     "aten.numpy_T.default": lambda self: self.T,
     "aten.movedim.int": _movedim,
@@ -222,6 +223,12 @@ SHAPES: dict[str, Any] = {
     "aten.contiguous.default": _same,
     "aten.lift_fresh_copy.default": _same,
     "aten.cat.default": lambda tensors, dim=0: mx.concatenate(tensors, axis=dim),
+    "aten.hstack.default": lambda tensors: mx.concatenate(
+        tensors, axis=min(1, tensors[0].ndim - 1)
+    ),
+    "aten.vstack.default": lambda tensors: mx.concatenate(
+        [t[None] if t.ndim == 1 else t for t in tensors], axis=0
+    ),
     "aten.stack.default": lambda tensors, dim=0: mx.stack(tensors, axis=dim),
     "aten.split.Tensor": _split,
     "aten.split_with_sizes.default": lambda self, split_sizes, dim=0: _parts(
