@@ -164,7 +164,7 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
         return Choice(COLUMNS, "plain operations, which MLX transforms in every way")
     few = outputs <= 1000 or geometry.in_channels * outputs <= SMALL
     # MLX computes dilated convolutions, and gradients of strided ones, in naive loops.
-    tiny = columns <= 2**16 or (few and stride == 1)
+    tiny = (columns <= 2**16 and stride <= 64) or (few and stride == 1)
     if tiny and g <= 4 and max(geometry.dilation) == 1:
         return Choice(MLX_PLAIN, "little to do: the fewest operations")
     if PATCHES.fits(geometry):

@@ -107,7 +107,7 @@ def convolve(input_shape=(1, 4, 5, 5, 5), weight_shape=(6, 4, 3, 3, 3), **option
     ("arguments", "message"),
     [
         ({"groups": 3}, r"`groups` \(=3\) must divide `in_channels` \(=4\)"),
-        ({"groups": 10**30}, r"`groups` \(=10+\) must divide `in_channels` \(=4\)"),
+        ({"groups": 10**30}, r"`groups` \(=10+\) must be at most \d+"),
         (
             {"groups": 4, "weight_shape": (6, 1, 3, 3, 3)},
             r"`groups` \(=4\) must divide `out_channels` \(=6\)",
