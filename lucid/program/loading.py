@@ -89,6 +89,7 @@ def _program(contents: Contents, path: Path) -> Program:
         out_tree=parse_tree(signature["out_spec"]),
     )
     fill(program, contents, input_specs)
+    program.keep_dtype()
     return program
 
 

@@ -45,6 +45,7 @@ class Program(nn.Module):
     _mutations: dict[str, str]
     _in_tree: Tree
     _out_tree: Tree
+    _exported_dtype: str
     exported_in_training: bool | None = None
 
     def __init__(
@@ -91,7 +92,8 @@ class Program(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         members = {member.name: member.value for member in array_members(self)}
-        dtype = _compute_dtype(members)
+        first = self._first_dtype(members)
+        dtype = mx.float32 if str(first) == self._exported_dtype else first
         values: dict[str, Any] = dict(self._constants(dtype))
         for value, name in self._inputs.members.items():
             values[value] = Cell(members[name])
@@ -107,6 +109,17 @@ class Program(nn.Module):
             self._update_buffers(values, members)
         results = (_read(resolve(output, values)) for output in self._outputs)
         return self._out_tree.unflatten(results)
+
+    def keep_dtype(self) -> None:
+        """Remember which dtype the module has before anybody casts it."""
+        members = {member.name: member.value for member in array_members(self)}
+        self._exported_dtype = str(self._first_dtype(members))
+
+    def _first_dtype(self, members: dict[str, mx.array]) -> mx.Dtype:
+        """The dtype of parameters, or else of buffers; float32 without any."""
+        dtypes = (members[name].dtype for name in self._inputs.members.values())
+        floating = (d for d in dtypes if mx.issubdtype(d, mx.floating))
+        return next(floating, mx.float32)
 
     def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         positional, named = self._in_tree.children
@@ -150,11 +163,7 @@ class Program(nn.Module):
             cell.write(mx.broadcast_to(result, cell.read().shape))
             _assign(node.outputs, [cell], values)
         elif self._plan.viewed.intersection(node.names()):
-            parent = next(iter(arguments.values()))
-            rest = dict(list(read.items())[1:])
-            (first,) = list(read)[:1]
-            view = lambda x: TABLE[target](**{first: x}, **rest)  # noqa: E731
-            _assign(node.outputs, [Cell(result, parent, view)], values)
+            _assign(node.outputs, [_views(target, arguments, result)], values)
         else:
             multiple = len(node.outputs) > 1 or isinstance(node.outputs[0], list)
             several = isinstance(result, tuple | list) and multiple
@@ -224,12 +233,17 @@ def _has_no_statistics(arguments: dict[str, Any]) -> bool:
     return "running_mean" in arguments and arguments["running_mean"] is None
 
 
-def _compute_dtype(members: dict[str, mx.array]) -> mx.Dtype:
-    """That of the module's arrays: float32 when exported, or what they were cast to."""
-    for array in members.values():
-        if mx.issubdtype(array.dtype, mx.floating):
-            return array.dtype
-    return mx.float32
+def _views(target: str, arguments: dict[str, Any], shown: Any) -> Any:
+    """Cells that see what is written into the first argument; `shown` now."""
+    (first, parent), *others = arguments.items()
+    rest = {name: _read(value) for name, value in others}
+
+    def view(x: mx.array) -> Any:
+        return TABLE[target](**{first: x}, **rest)
+
+    if isinstance(shown, mx.array):
+        return Cell(shown, parent, view)
+    return [Cell(a, parent, lambda x, i=i: view(x)[i]) for i, a in enumerate(shown)]
 
 
 def resolve(argument: Any, values: dict[str, Any]) -> Any:

@@ -56,9 +56,7 @@ def ours(value: Any) -> Any:
     return mx.array(value.numpy()) if isinstance(value, torch.Tensor) else value
 
 
-def close(got: Any, want: Any) -> bool:
-    if not isinstance(want, torch.Tensor):
-        return got == want
+def close(got: mx.array, want: torch.Tensor) -> bool:
     expected = want.detach().double().numpy()
     return got.shape == expected.shape and np.allclose(
         np.array(got.astype(mx.float32)), expected, rtol=1e-4, atol=1e-5
@@ -91,11 +89,7 @@ def same(
 
 def assert_gradients(program: Program, network: torch.nn.Module, args: Any) -> None:
     outputs = several(network(*copy.deepcopy(args)))
-    differentiable = [
-        i
-        for i, output in enumerate(outputs)
-        if isinstance(output, torch.Tensor) and output.requires_grad
-    ]
+    differentiable = [i for i, y in enumerate(outputs) if y.requires_grad]
     if not differentiable:
         return
     sum(outputs[i].square().mean() for i in differentiable).backward()
@@ -180,6 +174,18 @@ def assigned_by_mask_and_place(net, x):
     return y
 
 
+def parts_that_see_what_is_written(net, x):
+    y = net.l(x).detach() * 1
+    rows, (left, right) = y.unbind(0), y.chunk(2, 1)
+    y[1].view(2, 2)[1, 0].fill_(3)
+    y.mul_(net.row)
+    return rows[1], left, right, y.split([1, 2])[1]
+
+
+def half_parameters(net, x):
+    return (x.bfloat16() * net.halves).float() + net.l(x)
+
+
 def bits_of_numbers_and_masks(net, i):
     return (i & 1, i | 4, i ^ 3, i << 2, i >> 1, (i > 1) & (i < 5), (i > 1).any(0))
 
@@ -198,6 +204,8 @@ HABITS: dict[str, tuple[Callable[..., Any], Any]] = {
         (moving_average, (ROWS,)),
         (infinite_mask, (ROWS,)),
         (assigned_by_mask_and_place, (ROWS,)),
+        (parts_that_see_what_is_written, (ROWS,)),
+        (half_parameters, (ROWS,)),
         (bits_of_numbers_and_masks, (torch.arange(6),)),
         (buffers_written_in_part, (ROWS,)),
     )
@@ -213,6 +221,7 @@ def test_habits_give_pytorch_s_numbers_gradients_and_buffers(
         pytest.skip("PyTorch leaves no_grad out of a decomposed graph")
     run, args = HABITS[habit]
     members = {"mean": torch.zeros(4), "calls": torch.tensor(0), "row": ROWS[1]}
+    members["halves"] = torch.ones(4, dtype=torch.bfloat16)
     same(Net(run, **members), args, tmp_path, decomposed)
 
 

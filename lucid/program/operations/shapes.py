@@ -213,9 +213,16 @@ _VIEWS = {
     "aten.narrow.default": lambda self, dim, start, length: _slice(
         self, dim, start, start + length
     ),
+    "aten.split.Tensor": _split,
+    "aten.split_with_sizes.default": lambda self, split_sizes, dim=0: _parts(
+        self, split_sizes, dim
+    ),
+    "aten.split.sizes": lambda self, split_size, dim=0: _parts(self, split_size, dim),
+    "aten.chunk.default": _chunk,
+    "aten.unbind.int": _unbind,
 }
 VIEWS = frozenset(_VIEWS)
-"""Operations whose output shows the memory of their first argument."""
+"""Operations whose output, or each of whose outputs, shows the memory of `self`."""
 
 SHAPES: dict[str, Any] = {
     **_VIEWS,
@@ -230,13 +237,6 @@ SHAPES: dict[str, Any] = {
         [t[None] if t.ndim == 1 else t for t in tensors], axis=0
     ),
     "aten.stack.default": lambda tensors, dim=0: mx.stack(tensors, axis=dim),
-    "aten.split.Tensor": _split,
-    "aten.split_with_sizes.default": lambda self, split_sizes, dim=0: _parts(
-        self, split_sizes, dim
-    ),
-    "aten.split.sizes": lambda self, split_size, dim=0: _parts(self, split_size, dim),
-    "aten.chunk.default": _chunk,
-    "aten.unbind.int": _unbind,
     "aten.index.Tensor": _index,
     "aten.index_put.default": _index_put,
     "aten.slice_scatter.default": _slice_scatter,
