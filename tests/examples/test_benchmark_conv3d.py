@@ -68,6 +68,7 @@ def test_report_names_machine_blas_and_versions(benchmark: Any, tmp_path: Path):
     assert "/" not in machine["blas"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is for glibc")
 def test_both_allocators_are_measured_with_memory_and_drawn(
     benchmark: Any, tmp_path: Path
@@ -205,6 +206,7 @@ def test_bad_options_end_the_program_before_it_measures(
     assert "error" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_step_of_the_denoiser_is_timed_for_everyone(
     benchmark: Any, tmp_path: Path
 ):

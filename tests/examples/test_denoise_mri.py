@@ -181,6 +181,7 @@ def test_tiles_give_what_the_whole_volume_gives(example):
     np.testing.assert_allclose(tiled, whole, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_reach_the_same_losses(example, tmp_path):
     volume = write(tmp_path / "scan.nii.gz", (9, 9, 9, 2))
     script = (

@@ -34,6 +34,7 @@ def test_many_odd_calls():
     assert report.calls == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "fault"),
     [

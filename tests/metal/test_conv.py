@@ -239,6 +239,7 @@ def launches_of(cases: list[tuple[Problem, mx.Dtype]]) -> list[Any]:
     return [(one.kernel, one.inputs) for every in emulations for one in every.launches]
 
 
+@pytest.mark.slow
 @needs_sanitizers
 @pytest.mark.parametrize(
     "dtype", [pytest.param(t, marks=slow * (t != mx.float16)) for t in DTYPES], ids=str

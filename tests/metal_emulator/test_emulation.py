@@ -181,6 +181,7 @@ def test_what_ran_passes_the_second_front_end(everything):
     assert everything.type_errors() == []
 
 
+@pytest.mark.slow
 @needs_sanitizers
 @pytest.mark.skipif(sys.platform != "linux", reason="as in test_sanitize.py")
 def test_what_ran_passes_the_sanitizers(everything):

@@ -7,7 +7,7 @@ from .run import run
 from .sanitize import needs_sanitizers, sanitizer_report
 from .tiny_kernels import BARRIER, tiny_kernel, to_numpy
 
-pytestmark = needs_sanitizers
+pytestmark = [needs_sanitizers, pytest.mark.slow]
 
 X = mx.arange(64, dtype=mx.float32)
 SUM = f"threadgroup float t[64]; t[i] = a[i]; {BARRIER} y[i] = t[63 - i];"
