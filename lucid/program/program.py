@@ -11,7 +11,7 @@ from lucid.nn.summary import LayerSummary
 from lucid.program.cells import Cell
 from lucid.program.folding import Plan, make_plan
 from lucid.program.graph import Node, Ref
-from lucid.program.operations import FLOATING, MODES, SYMBOLS, TABLE
+from lucid.program.operations import ATTENTION, FLOATING, MODES, SYMBOLS, TABLE
 from lucid.program.pytree import Tree
 from lucid.program.work import summary_row
 import mlx.core as mx
@@ -142,6 +142,8 @@ class Program(nn.Module):
         flag = MODES.get(target)
         if flag is not None:
             arguments[flag] = self._flag(arguments, arguments[flag])
+        if target == ATTENTION and not self.training and self.exported_in_training:
+            arguments["dropout_p"] = 0.0
         read = {k: _read(v) for k, v in arguments.items()}
         try:
             if target in SYMBOLS:

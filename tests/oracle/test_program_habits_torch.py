@@ -225,23 +225,6 @@ def test_habits_give_pytorch_s_numbers_gradients_and_buffers(
     same(Net(run, **members), args, tmp_path, decomposed)
 
 
-def test_a_norm_without_running_statistics_takes_the_batch_s_in_both_modes(tmp_path):
-    norm = torch.nn.BatchNorm1d(4, track_running_stats=False)
-    network = Net(lambda net, x: net.norm(net.l(x)), norm=norm).eval()
-    program = same(network, (ROWS,), tmp_path)
-    assert close(program.eval()(ours(ROWS)), network(ROWS))
-
-
-def test_a_dropout_that_is_off_does_not_hide_that_the_export_was_for_training(tmp_path):
-    def run(net, x):
-        return net.norm(torch.nn.functional.dropout(net.l(x), 0.5, training=False))
-
-    network = Net(run, norm=torch.nn.BatchNorm1d(4))
-    program = same(network, (ROWS,), tmp_path)
-    assert program.exported_in_training
-    assert close(program.eval()(ours(ROWS)), network.eval()(ROWS))
-
-
 def test_the_row_of_the_padding_is_not_trained(tmp_path):
     table = torch.nn.Embedding(5, 4, padding_idx=0)
     with torch.no_grad():

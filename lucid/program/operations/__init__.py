@@ -23,6 +23,9 @@ RANDOM = {
 }
 """Operations that draw numbers."""
 
+ATTENTION = "aten.scaled_dot_product_attention.default"
+"""It drops with a probability, which is 0 in an export for evaluation."""
+
 FLOATING = {*CREATION, *CASTS}
 """Operations whose float32 was the network's dtype when it was exported."""
 
@@ -36,4 +39,13 @@ SKIPPED = {
 }
 """Operations that compute nothing: PyTorch's checks of the shapes it exported with."""
 
-__all__ = ["FLOATING", "MODES", "RANDOM", "SKIPPED", "SYMBOLS", "TABLE", "VIEWS"]
+__all__ = [
+    "ATTENTION",
+    "FLOATING",
+    "MODES",
+    "RANDOM",
+    "SKIPPED",
+    "SYMBOLS",
+    "TABLE",
+    "VIEWS",
+]
