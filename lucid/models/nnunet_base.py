@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import lucid
 from lucid import nn
@@ -16,6 +16,40 @@ from lucid.models.nnunet_blocks import (
 )
 
 PerStage = int | Sequence[Any]
+
+
+class Levels(NamedTuple):
+    """What each level of a network has, the top one first.
+
+    Attributes:
+        features: channels.
+        kernel_sizes: of its convolutions.
+        strides: of its first convolution on the way down.
+        n_conv_up: convolutions on the way up, from the lowest level.
+    """
+
+    features: list[int]
+    kernel_sizes: list[Size3d]
+    strides: list[Size3d]
+    n_conv_up: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        n_stages: int,
+        features_per_stage: PerStage,
+        kernel_sizes: PerStage,
+        strides: PerStage,
+        n_conv_per_stage_decoder: PerStage,
+    ) -> Levels:
+        return cls(
+            per_stage("features_per_stage", features_per_stage, n_stages),
+            per_stage("kernel_sizes", kernel_sizes, n_stages),
+            per_stage("strides", strides, n_stages),
+            per_stage(
+                "n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1
+            ),
+        )
 
 
 class Encoder(nn.Module):
@@ -48,10 +82,7 @@ class Decoder(nn.Module):
         self,
         encoder: Encoder,
         made_of: Ingredients,
-        features: Sequence[int],
-        kernel_sizes: Sequence[Size3d],
-        strides: Sequence[Size3d],
-        n_conv_per_stage: Sequence[int],
+        levels: Levels,
         num_classes: int,
         deep_supervision: bool,
     ):
@@ -59,12 +90,13 @@ class Decoder(nn.Module):
         self.deep_supervision = deep_supervision
         self.encoder = encoder
         stages, transpconvs, seg_layers = [], [], []
-        for s, (below, skip) in enumerate(itertools.pairwise(features[::-1]), start=1):
-            up = as_triple(strides[-s])
+        upwards = itertools.pairwise(levels.features[::-1])
+        for s, (below, skip) in enumerate(upwards, start=1):
+            up = as_triple(levels.strides[-s])
             transpconvs.append(
                 nn.ConvTranspose3d(below, skip, up, up, bias=made_of.conv_bias)
             )
-            count, kernel = n_conv_per_stage[s - 1], kernel_sizes[-(s + 1)]
+            count, kernel = levels.n_conv_up[s - 1], levels.kernel_sizes[-(s + 1)]
             stages.append(StackedConvBlocks(made_of, count, 2 * skip, skip, kernel))
             seg_layers.append(made_of.conv(skip, num_classes, 1, 1, 0, bias=True))
         self.stages = nn.ModuleList(stages)

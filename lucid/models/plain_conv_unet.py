@@ -10,6 +10,7 @@ from lucid.models.nnunet_base import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    Levels,
     PerStage,
     he_initialize,
     per_stage,
@@ -97,30 +98,22 @@ class PlainConvUNet(EncoderDecoder):
             nonlin_kwargs=nonlin_kwargs,
             nonlin_first=nonlin_first,
         )
-        features = per_stage("features_per_stage", features_per_stage, n_stages)
-        kernels = per_stage("kernel_sizes", kernel_sizes, n_stages)
-        steps = per_stage("strides", strides, n_stages)
-        counts = per_stage("n_conv_per_stage", n_conv_per_stage, n_stages)
-        up_counts = per_stage(
-            "n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1
+        levels = Levels.of(
+            n_stages,
+            features_per_stage,
+            kernel_sizes,
+            strides,
+            n_conv_per_stage_decoder,
         )
+        counts = per_stage("n_conv_per_stage", n_conv_per_stage, n_stages)
         stages, channels = [], input_channels
-        for count, out, kernel, step in zip(
-            counts, features, kernels, steps, strict=True
-        ):
+        for count, out, kernel, step in zip(counts, *levels[:3], strict=True):
             blocks = StackedConvBlocks(made_of, count, channels, out, kernel, step)
             stages.append(nn.Sequential(blocks))
             channels = out
         self.encoder = Encoder(stages)
         self.decoder = Decoder(
-            self.encoder,
-            made_of,
-            features=features,
-            kernel_sizes=kernels,
-            strides=steps,
-            n_conv_per_stage=up_counts,
-            num_classes=num_classes,
-            deep_supervision=deep_supervision,
+            self.encoder, made_of, levels, num_classes, deep_supervision
         )
 
     @staticmethod

@@ -10,6 +10,7 @@ from lucid.models.nnunet_base import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    Levels,
     PerStage,
     he_initialize,
     per_stage,
@@ -104,21 +105,24 @@ class ResidualEncoderUNet(EncoderDecoder):
             nonlin=nonlin,
             nonlin_kwargs=nonlin_kwargs,
         )
-        features = per_stage("features_per_stage", features_per_stage, n_stages)
-        kernels = per_stage("kernel_sizes", kernel_sizes, n_stages)
-        steps = per_stage("strides", strides, n_stages)
-        counts = per_stage("n_blocks_per_stage", n_blocks_per_stage, n_stages)
-        up_counts = per_stage(
-            "n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1
+        levels = Levels.of(
+            n_stages,
+            features_per_stage,
+            kernel_sizes,
+            strides,
+            n_conv_per_stage_decoder,
         )
+        counts = per_stage("n_blocks_per_stage", n_blocks_per_stage, n_stages)
         narrow: list[int | None] = [None] * n_stages
         if bottleneck_channels is not None:
             narrow = per_stage("bottleneck_channels", bottleneck_channels, n_stages)
-        channels = features[0] if stem_channels is None else stem_channels
-        stem = StackedConvBlocks(made_of, 1, input_channels, channels, kernels[0])
+        channels = levels.features[0] if stem_channels is None else stem_channels
+        stem = StackedConvBlocks(
+            made_of, 1, input_channels, channels, levels.kernel_sizes[0]
+        )
         stages = []
         for count, between, out, kernel, step in zip(
-            counts, narrow, features, kernels, steps, strict=True
+            counts, narrow, *levels[:3], strict=True
         ):
             stages.append(
                 StackedResidualBlocks(
@@ -135,14 +139,7 @@ class ResidualEncoderUNet(EncoderDecoder):
             channels = out
         self.encoder = Encoder(stages, stem)
         self.decoder = Decoder(
-            self.encoder,
-            made_of,
-            features=features,
-            kernel_sizes=kernels,
-            strides=steps,
-            n_conv_per_stage=up_counts,
-            num_classes=num_classes,
-            deep_supervision=deep_supervision,
+            self.encoder, made_of, levels, num_classes, deep_supervision
         )
 
     @staticmethod
