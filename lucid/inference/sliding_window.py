@@ -121,8 +121,7 @@ def sliding_window_inference(
     if "condition" in kwargs:
         cut["condition"] = kwargs.pop("condition")
     if any(sides):
-        value = cval if padding_mode == "constant" else None
-        cut = {key: F.pad(x, sides, padding_mode, value) for key, x in cut.items()}
+        cut = {key: F.pad(x, sides, padding_mode, cval) for key, x in cut.items()}
     padded = cut["inputs"].shape
     windows = _windows(padded, roi, _three("overlap", overlap))
     weighting = importance(roi, mode, _three("sigma_scale", sigma_scale))
@@ -136,12 +135,9 @@ def sliding_window_inference(
     blends: list[Blend] = []
     pack: Callable[[list[mx.array]], Any] = list
     for batch in _batches(windows, batch_size, progress):
-        data = {key: mx.concatenate([x[w] for w in batch]) for key, x in cut.items()}
-        patches = data.pop("inputs")
-        coordinates = [list(window) for window in batch]
         with _device.running_on(sw_device):
-            predicted = predictor(
-                patches, *([coordinates] if with_coord else []), *args, **data, **kwargs
+            patches, predicted = _predicted(
+                predictor, cut, batch, with_coord, args, kwargs
             )
             outputs, pack = _flattened(predicted, len(batch))
             weights = weighting
@@ -156,6 +152,21 @@ def sliding_window_inference(
                 blend.add(batch, output, weights)
     with _device.running_on(device):
         return pack([cropped(blend.finished(), sides, size, roi) for blend in blends])
+
+
+def _predicted(
+    predictor: Callable[..., Any],
+    cut: Mapping[str, mx.array],
+    batch: list[Window],
+    with_coord: bool,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[mx.array, Any]:
+    """The voxels of some windows, and what the predictor makes of them."""
+    data = {key: mx.concatenate([x[w] for w in batch]) for key, x in cut.items()}
+    patches = data.pop("inputs")
+    coordinates = [[list(window) for window in batch]] if with_coord else []
+    return patches, predictor(patches, *coordinates, *args, **data, **kwargs)
 
 
 def _check_arguments(inputs: Any, predictor: Any, mode: Any, padding_mode: Any) -> None:
