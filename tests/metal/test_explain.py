@@ -122,7 +122,7 @@ def test_a_shape_of_other_channels_is_refused():
         lucid.metal.explain(nn.Conv3d(4, 8, 3), (1, 6, 8, 8, 8))
 
 
-@pytest.mark.parametrize("what", [object(), mx.zeros(3), "conv", nn.ReLU()], ids=repr)
+@pytest.mark.parametrize("what", [int, mx.zeros(3), "conv", nn.ReLU()], ids=repr)
 def test_what_is_no_convolution_is_refused(what):
     with pytest.raises(TypeError, match="no Conv3d"):
         lucid.metal.explain(what, (1, 4, 8, 8, 8))
