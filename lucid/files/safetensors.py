@@ -145,7 +145,9 @@ def _entry_problem(name: str, entry: Any) -> str | None:
         return "is not described by an object"
     dtype, shape, offsets = map(entry.get, ("dtype", "shape", "data_offsets"))
     if dtype in _UNKNOWN_TO_MLX:
-        return f"has dtype {dtype}, which MLX has not; save it as F16, BF16 or F32"
+        return (
+            f"has dtype {dtype}, which MLX does not have; save it as F16, BF16 or F32"
+        )
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         return f"has an unknown dtype: {dtype!r:.40}"
     if not isinstance(shape, list):

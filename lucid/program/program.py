@@ -145,14 +145,7 @@ class Program(nn.Module):
         if target == ATTENTION and not self.training and self.exported_in_training:
             arguments["dropout_p"] = 0.0
         read = {k: _read(v) for k, v in arguments.items()}
-        try:
-            if target in SYMBOLS:
-                result = TABLE[target](*read.values())
-            else:
-                result = TABLE[target](**read)
-        except (TypeError, ValueError) as error:
-            where = f" ({node.source})" if node.source else ""
-            raise type(error)(f"{node.target}{where}: {error}") from error
+        result = _computed(node, target, read)
         if target in FLOATING and result.dtype == mx.float32:
             result = result.astype(dtype)  # what was exported as float32 was cast since
         report = self.__dict__.get("_report")
@@ -160,12 +153,18 @@ class Program(nn.Module):
             row = summary_row(node, self._inputs.members, read, result)
             if row is not None:
                 report(row)
+        self._store(node, arguments, result, values)
+
+    def _store(
+        self, node: Node, arguments: dict[str, Any], result: Any, values: dict[str, Any]
+    ) -> None:
+        """Put what a node made under its names: written in place, a view, or new."""
         if node.in_place:
             cell = values[node.written]
             cell.write(mx.broadcast_to(result, cell.read().shape))
             _assign(node.outputs, [cell], values)
         elif self._plan.viewed.intersection(node.names()):
-            _assign(node.outputs, [_views(target, arguments, result)], values)
+            _assign(node.outputs, [_views(node.functional, arguments, result)], values)
         else:
             multiple = len(node.outputs) > 1 or isinstance(node.outputs[0], list)
             several = isinstance(result, tuple | list) and multiple
@@ -255,6 +254,17 @@ def resolve(argument: Any, values: dict[str, Any]) -> Any:
     if isinstance(argument, list):
         return [resolve(entry, values) for entry in argument]
     return argument
+
+
+def _computed(node: Node, target: str, arguments: dict[str, Any]) -> Any:
+    """What the table's function makes of these; its errors say whose line it is."""
+    try:
+        if target in SYMBOLS:
+            return TABLE[target](*arguments.values())
+        return TABLE[target](**arguments)
+    except (TypeError, ValueError) as error:
+        where = f" ({node.source})" if node.source else ""
+        raise type(error)(f"{node.target}{where}: {error}") from error
 
 
 def _read(value: Any) -> Any:

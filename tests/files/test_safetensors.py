@@ -82,7 +82,12 @@ def test_float64_is_read_as_float64(tmp_path: Path):
 
 def test_eight_bit_floats_are_called_what_they_are(tmp_path: Path):
     data = tensors({"w": entry(dtype="F8_E4M3", shape=[8])})
-    refused(tmp_path / "a.safetensors", data, "entry 'w'", "F8_E4M3, which MLX has not")
+    refused(
+        tmp_path / "a.safetensors",
+        data,
+        "entry 'w'",
+        "F8_E4M3, which MLX does not have",
+    )
 
 
 def test_a_bool_of_two_is_true(tmp_path: Path):

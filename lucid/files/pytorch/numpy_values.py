@@ -80,7 +80,7 @@ def _array(
         raise RefusedError("has a NumPy array of no shape")
     problem = shape_problem(shape, dtype.itemsize, len(data))
     if dtype.name not in DTYPES:
-        problem = f"has dtype {dtype}, which MLX has not"
+        problem = f"has dtype {dtype}, which MLX does not have"
     if problem is not None:
         raise RefusedError(f"has a NumPy array that {problem}")
     charge(len(data))

@@ -120,7 +120,7 @@ def _view(
     """A tensor that lies within its storage."""
     if dtype not in DTYPES:
         way = "to(torch.complex64)" if "complex" in dtype else "float()"
-        raise RefusedError(f"has {dtype}, which MLX has not; save `tensor.{way}`")
+        raise RefusedError(f"has {dtype}, which MLX does not have; save `tensor.{way}`")
     for value in ((offset,), shape, strides):
         if type(value) is not tuple or any(type(part) is not int for part in value):
             raise RefusedError("has a tensor whose sizes are no numbers")
