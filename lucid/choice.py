@@ -46,11 +46,13 @@ def conv3d(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, C, D, H, W) -> (N, O, OD, OH, OW)."""
-    formulation = choose(geometry).formulation
+    formulation, dtype = choose(geometry).formulation, x.dtype
     if geometry.padding_mode != "zeros" and not formulation.every_mode:
+        # Widened first: the gradient adds up where padding repeats voxels.
+        x, weight, bias = conv.widened(formulation, x, weight, bias)
         x = pad(x, geometry.padding, geometry.padding_mode)
         geometry = geometry.without_padding
-    return conv.conv3d(formulation, x, weight, bias, geometry)
+    return conv.conv3d(formulation, x, weight, bias, geometry).astype(dtype)
 
 
 def conv_transpose3d(

@@ -85,9 +85,18 @@ class Layers(Module):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return super().__getitem__(index)
-        if isinstance(index, slice):
-            return self._part(index)
-        return self.layers[self._index(index)]
+        place = self._place(index)
+        return self._part(place) if isinstance(place, slice) else self.layers[place]
+
+    def _place(self, index: Any) -> Any:
+        """A slice or a position, checked."""
+        if not isinstance(index, slice):
+            return self._index(index)
+        try:
+            index.indices(len(self.layers))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`index` (={index!r}): {error}.") from None
+        return index
 
     def _part(self, index: slice) -> Any:
         kind: Any = type(self)  # whose constructors take a list
@@ -103,7 +112,7 @@ class Layers(Module):
         if isinstance(index, str):
             super().__delitem__(index)
             return
-        del self.layers[index if isinstance(index, slice) else self._index(index)]
+        del self.layers[self._place(index)]
         self._layer_names = ()  # numbered anew, as PyTorch does
 
     def __getattr__(self, name: str) -> Any:
@@ -183,7 +192,7 @@ class Layers(Module):
         """Take a layer out and return it; of a slice, a container of them."""
         if isinstance(index, str) and default:
             return super().pop(index, *default)  # MLX takes entries out of its dict
-        position = index if isinstance(index, slice) else self._index(index)
+        position = self._place(index)
         layer = self[position]
         del self[position]
         return layer

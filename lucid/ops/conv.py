@@ -151,14 +151,21 @@ def conv_transpose3d(
     return _as_given(formulation, y, dtype)
 
 
+def widened(
+    formulation: Formulation, x: mx.array, weight: mx.array, bias: mx.array | None
+) -> tuple[mx.array, mx.array, mx.array | None]:
+    """In float32 where a formulation takes no half types, so that sums round once."""
+    if formulation.takes_half or x.dtype == mx.float32:
+        return x, weight, bias
+    x, weight = x.astype(mx.float32), weight.astype(mx.float32)
+    return x, weight, None if bias is None else bias.astype(mx.float32)
+
+
 def _as_taken(
     formulation: Formulation, x: mx.array, weight: mx.array, bias: mx.array | None
 ) -> tuple[mx.array, mx.array, mx.array | None]:
     """The arrays of a call in the dtype and layout of a formulation."""
-    if not formulation.takes_half and x.dtype != mx.float32:
-        # So that a sum over the kernel is rounded once.
-        x, weight = x.astype(mx.float32), weight.astype(mx.float32)
-        bias = None if bias is None else bias.astype(mx.float32)
+    x, weight, bias = widened(formulation, x, weight, bias)
     if formulation.channels_last:
         x = x.transpose(0, 2, 3, 4, 1)
     return x, weight, bias

@@ -38,7 +38,7 @@ class Labels:
         self.index = (index * inside).astype(mx.int32)
         self.is_class = inside
         if ignored is not None:
-            is_ignored = index == ignored
+            is_ignored = index == mx.array(ignored, mx.int64)  # MLX would take int32
             if 0 <= ignored < classes:
                 self.is_class = inside & ~is_ignored
             inside = inside | is_ignored

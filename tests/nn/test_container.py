@@ -368,3 +368,16 @@ def test_a_module_cannot_contain_itself():
         with pytest.raises(ValueError, match="contain itself"):
             build()
     assert len(model) == 3
+
+
+@pytest.mark.parametrize("index", [slice(0, 2, 0), slice("a"), slice(None, 1.5)])
+def test_a_slice_that_is_none_is_refused_by_name(index):
+    layers = nn.ModuleList([nn.ReLU(), nn.ReLU()])
+    for refused in (
+        lambda: layers[index],
+        lambda: layers.pop(index),
+        lambda: layers.__delitem__(index),
+    ):
+        with pytest.raises((TypeError, ValueError), match="`index`"):
+            refused()
+    assert len(layers) == 2

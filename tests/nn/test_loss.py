@@ -242,3 +242,13 @@ def test_unbatched_scores_have_one_label():
     got = F.cross_entropy(array([0.0, 0.0]), array(1), reduction="none")
     assert got.shape == ()
     assert got.item() == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("ignored", [2**31, -(2**40), 2**63 - 1])
+def test_an_index_to_ignore_may_be_any_that_int64_holds(ignored):
+    x, target = mx.zeros((1, 2, 1, 1, 2)), mx.array([[[[0, 1]]]])
+    loss = nn.NLLLoss(ignore_index=ignored)(x, target)
+    assert loss.item() == 0
+    wide = mx.array([[[[0, ignored]]]], mx.int64)
+    got = nn.CrossEntropyLoss(ignore_index=ignored)(x, wide)
+    assert abs(got.item() - 0.6931472) < 1e-6

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 import warnings
 
-from lucid._types import Tensor, check_array, flag, integer, one_of, real
+from lucid._types import Tensor, check_array, flag, integer, one_of, real, scalar
 from lucid.nn.functional.loss import (
     check_computable,
     check_real,
@@ -57,7 +57,8 @@ class Comparison:
                 "only one of `sigmoid`, `softmax` and `other_act` can be asked for."
             )
         if self.ignore_index is not None:
-            integer("ignore_index", self.ignore_index)
+            ignored = integer("ignore_index", self.ignore_index)
+            scalar("ignore_index", ignored, mx.int64)
 
     def __call__(
         self, input: Any, target: Any, scores: Normalized | None = None
@@ -119,7 +120,8 @@ class Comparison:
         if self.ignore_index is None:
             return None
         if target.shape[1] == 1:
-            return (target != self.ignore_index).astype(mx.float32)
+            ignored = mx.array(self.ignore_index, mx.int64)  # MLX would take int32
+            return (target != ignored).astype(mx.float32)
         y = target.astype(mx.float32)
         if 0 <= self.ignore_index < target.shape[1]:
             return 1 - y[:, self.ignore_index : self.ignore_index + 1]
