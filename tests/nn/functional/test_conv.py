@@ -302,3 +302,24 @@ def test_mixed_dtypes_are_refused(name, dtype):
         array = mx.zeros(SHAPES[name], dtype)
     with pytest.raises(TypeError, match=r"`(input|weight|bias)` \(=.*float32"):
         call(**{name: array})
+
+
+@pytest.mark.usefixtures("computed_by")
+@pytest.mark.parametrize("mode", ["replicate", "reflect", "circular"])
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_gradients_of_padded_half_types_are_rounded_once(mode, dtype):
+    x = mx.ones((1, 2, 4, 4, 4))
+    w = mx.random.uniform(0.5, 1.5, (2, 2, 1, 1, 1), key=mx.random.key(0))
+    c = mx.random.uniform(0.5, 1.5, (1, 2, 10, 10, 10), key=mx.random.key(1))
+
+    def gradient(x: mx.array, w: mx.array, c: mx.array) -> mx.array:
+        def score(x: mx.array) -> mx.array:
+            y = F.conv3d(x, w, padding=3, padding_mode=mode)
+            return (y * c).astype(mx.float32).sum()
+
+        return mx.grad(score)(x).astype(mx.float32)
+
+    w, c = w.astype(dtype), c.astype(dtype)
+    got = gradient(x.astype(dtype), w, c)
+    want = gradient(x, w.astype(mx.float32), c.astype(mx.float32))
+    assert mx.abs(got / want - 1).max().item() < 0.51 * mx.finfo(dtype).eps
