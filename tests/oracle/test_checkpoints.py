@@ -29,7 +29,9 @@ DTYPES = (
 
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:torch", "ignore::torch.jit.TracerWarning"
+    "ignore::DeprecationWarning:torch",
+    "ignore::FutureWarning:torch",
+    "ignore::torch.jit.TracerWarning",
 )
 
 

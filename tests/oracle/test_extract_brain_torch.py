@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit's own
+pytestmark = pytest.mark.filterwarnings(  # torch.jit's own
+    "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

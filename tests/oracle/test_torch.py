@@ -205,9 +205,14 @@ def test_a_new_layers_weights_have_pytorchs_bounds(channels, out, kernel, groups
 
 SLOPED = {"leaky_relu": {"negative_slope": 0.2}, "gelu": {"approximate": "tanh"}}
 ACTIVATIONS = [
-    *[(name, {}) for name in F.__all__ if name not in ("conv3d", "pad", "softmax")],
+    *[
+        (name, {})
+        for name in F.__all__
+        if getattr(F, name).__module__ == "lucid.nn.functional.activation"
+        and name not in ("prelu", "softmax", "log_softmax")
+    ],
     *SLOPED.items(),
-    *[("softmax", {"dim": dim}) for dim in (0, 1, -1)],
+    *[(n, {"dim": dim}) for n in ("softmax", "log_softmax") for dim in (0, 1, -1)],
 ]
 
 

@@ -58,6 +58,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias.shape != (outputs,):
         raise ValueError(f"`bias` must have shape ({outputs},), got {bias.shape}.")
     _check_dtype("bias", bias, input)
+    if inputs == 0:  # MLX's addmm cannot infer a shape from an empty array
+        return mx.broadcast_to(bias, (*input.shape[:-1], outputs))
     return mx.addmm(bias, input, weight.T)
 
 

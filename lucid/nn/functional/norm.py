@@ -180,6 +180,10 @@ def group_norm(
     channels = check_batch(input)
     check_num_groups(num_groups, channels)
     check_per_channel(input, channels, weight=weight, bias=bias)
+    if 0 in input.shape[1:]:
+        raise ValueError(
+            f"`input` must have channels and volumes, got shape {input.shape}."
+        )
     if input.shape[0] == 1 and input.size == num_groups:
         raise ValueError(
             "`input` must have more than one value for each group, got shape "

@@ -69,3 +69,11 @@ def test_the_zero_vector_stays_and_has_a_finite_gradient():
 def test_what_does_not_fit_is_refused_by_name(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (3, 4, 0)])
+def test_a_map_of_nothing_is_its_bias(shape):
+    bias = lucid.tensor([1.0, 2.0])
+    output = F.linear(lucid.ones(*shape), lucid.ones(2, 0), bias)
+    assert output.shape == (*shape[:-1], 2)
+    assert mx.all(output == bias)

@@ -79,7 +79,8 @@ def test_a_constant_volume_becomes_zero(name):
 @of_every_norm
 def test_the_gradient_of_a_norm_with_no_voxels_is_empty(name):
     function, _ = CASES[name]
-    for shape in ((0, *SHAPE[1:]), (2, 4, 0, 6, 7)):
+    without_voxels = [(2, 4, 0, 6, 7)] if name != "group" else []  # refused, below
+    for shape in ((0, *SHAPE[1:]), *without_voxels):
         x = lucid.zeros(shape)
         assert mx.grad(lambda x: function(x).sum())(x).shape == shape
 
@@ -209,3 +210,9 @@ def test_given_statistics_are_used_as_they_are():
 def test_what_does_not_fit_is_refused_by_name(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 2), (1, 2, 0), (2, 2, 3, 0, 3)])
+def test_groups_of_no_values_are_refused(shape):
+    with pytest.raises(ValueError, match="`input`"):
+        F.group_norm(lucid.ones(*shape), 1)
