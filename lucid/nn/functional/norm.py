@@ -175,14 +175,14 @@ def group_norm(
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: shapes that do not fit; a single value for each group.
+        ValueError: shapes that do not fit; no value, or a single one, for a group.
     """
     channels = check_batch(input)
     check_num_groups(num_groups, channels)
     check_per_channel(input, channels, weight=weight, bias=bias)
     if 0 in input.shape[1:]:
         raise ValueError(
-            f"`input` must have channels and volumes, got shape {input.shape}."
+            f"`input` must have a channel and a voxel at least, got {input.shape}."
         )
     if input.shape[0] == 1 and input.size == num_groups:
         raise ValueError(
