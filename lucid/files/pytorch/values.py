@@ -15,7 +15,7 @@ import numpy as np
 _LARGEST_KEY = 2**64
 
 
-class RefusedError(Exception):  # noqa: N818: the reader makes a CheckpointError of it
+class RefusedError(Exception):
     """What cannot be read; the reader adds file and place."""
 
 
