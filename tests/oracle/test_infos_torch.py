@@ -7,13 +7,9 @@ thought of, and in ways that are errors. What Lucid refuses of it stands in `NOT
 from __future__ import annotations
 
 from collections.abc import Iterator
-import functools
 import itertools
 import re
-import sys
-import types
 from typing import Any
-import unittest
 
 from lucid import nn
 import lucid.nn.functional as F
@@ -22,13 +18,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.oracle.pytorch_tables import MODULES, common_methods_invocations
 from tests.oracle.tolerances import FLOAT32, as_float64
 from tests.rows import outputs
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-LAYERS = [name for name in nn.__all__ if hasattr(torch.nn, name)]
-FUNCTIONS = [name for name in F.__all__ if "dropout" not in name]  # those are random
+LAYERS = {info.module_cls.__name__: info for info in MODULES}
+FUNCTIONS: dict[str, list[Any]] = {}
+for found in common_methods_invocations.op_db:
+    prefix, _, name = found.name.rpartition(".")
+    if prefix == "nn.functional" and name in F.__all__ and "dropout" not in name:
+        FUNCTIONS.setdefault(name, []).append(found)  # dropouts are random
 MOST_SAMPLES = 100
 
 # By what the error says.
@@ -41,36 +42,6 @@ NOT_HERE = {
     "Softmax": "needs an array with axes",
     "LogSoftmax": "needs an array with axes",
 }
-
-
-@functools.cache
-def tables() -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """ModuleInfo and OpInfo by our names; importing them takes many seconds."""
-    if "expecttest" not in sys.modules:  # PyTorch imports it for tests of its own
-        stand_in: Any = types.ModuleType("expecttest")
-        stand_in.TestCase = unittest.TestCase
-        sys.modules["expecttest"] = stand_in
-    from torch.testing._internal.common_methods_invocations import op_db
-    from torch.testing._internal.common_modules import module_db
-
-    ops: dict[str, list[Any]] = {}
-    for info in op_db:
-        prefix, _, name = info.name.rpartition(".")
-        if prefix == "nn.functional":
-            ops.setdefault(name, []).append(info)
-    return {info.module_cls.__name__: info for info in module_db}, ops
-
-
-def module_info(name: str) -> Any:
-    if name not in tables()[0]:
-        pytest.skip("PyTorch has no samples of it")
-    return tables()[0][name]
-
-
-def op_infos(name: str) -> list[Any]:
-    if name not in tables()[1]:
-        pytest.skip("PyTorch has no samples of it")
-    return tables()[1][name]
 
 
 def ours(value: Any) -> Any:
@@ -112,7 +83,7 @@ def module_samples(info: Any, training: bool) -> Iterator[Any]:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_give_what_pytorchs_samples_give(name, training):
-    info, kind, compared = module_info(name), getattr(nn, name), 0
+    info, kind, compared = LAYERS[name], getattr(nn, name), 0
     for sample in itertools.islice(module_samples(info, training), MOST_SAMPLES):
         made, given = sample.constructor_input, sample.forward_input
         theirs = info.module_cls(*made.args, **made.kwargs).double().train(training)
@@ -132,11 +103,11 @@ def test_layers_give_what_pytorchs_samples_give(name, training):
     assert compared
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [name for name, info in LAYERS.items() if info.module_error_inputs_func]
+)
 def test_layers_refuse_what_pytorchs_error_samples_are(name):
-    info = module_info(name)
-    if info.module_error_inputs_func is None:
-        pytest.skip("PyTorch has none")
+    info = LAYERS[name]
     for sample in info.module_error_inputs_func(
         info, device="cpu", dtype=torch.float64, requires_grad=True, training=True
     ):
@@ -158,7 +129,7 @@ def test_layers_refuse_what_pytorchs_error_samples_are(name):
 def op_samples(name: str) -> Iterator[tuple[Any, Any]]:
     """(OpInfo, sample) of each kind of a function."""
     dtype = torch.int64 if name == "one_hot" else torch.float64
-    for info in op_infos(name):
+    for info in FUNCTIONS[name]:
         torch.manual_seed(0)
         samples = list(info.sample_inputs("cpu", dtype, requires_grad=False))
         every = max(1, len(samples) // MOST_SAMPLES)
@@ -201,12 +172,13 @@ def test_functions_and_gradients_are_what_pytorchs_samples_give(name):
         assert_close(mx.grad(total)(xs[place]), exact, f"gradient of {what}")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [n for n, infos in FUNCTIONS.items() if any(i.error_inputs_func for i in infos)],
+)
 def test_functions_refuse_what_pytorchs_error_samples_are(name):
-    for info in op_infos(name):
-        if info.error_inputs_func is None:
-            continue
-        for error in info.error_inputs("cpu"):
+    for info in FUNCTIONS[name]:
+        for error in info.error_inputs("cpu") if info.error_inputs_func else ():
             xs = ours(positional(name, error.sample_input))
             options = ours(error.sample_input.kwargs)
             with pytest.raises((TypeError, ValueError), match="`"):
