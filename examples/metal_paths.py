@@ -9,6 +9,7 @@ from typing import Any
 
 from lucid.choice import choose_on_gpu
 from lucid.geometry import ConvGeometry
+import mlx.core as mx
 
 # (channels in and out, groups, kernel, stride), padded to keep or halve the volume
 LAYERS = {
@@ -47,12 +48,13 @@ def row(cells: list[Any]) -> str:
 
 
 def rows() -> list[str]:
-    lines = [row(["layer", "channels", "path", "because", "holds"]), row(["---"] * 5)]
+    head = ["layer", "channels", "forward", "input gradient", "weight gradient"]
+    lines = [row(head), row(["---"] * 5)]
     for name, (c, o, groups, kernel, stride) in LAYERS.items():
         geometry = geometry_of(c, o, groups, kernel, stride)
-        chosen, reason = choose_on_gpu(geometry, metal=True)
-        cells = [name, f"{c} -> {o}", chosen.name, reason, chosen.temporaries]
-        lines.append(row(cells))
+        chosen = choose_on_gpu(geometry, mx.float32, metal=True)
+        paths = [pick.formulation.name for pick in chosen.passes.values()]
+        lines.append(row([name, f"{c} -> {o}", *paths]))
     return lines
 
 

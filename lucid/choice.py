@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 import functools
 import math
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from lucid.metal.conv import METAL
 from lucid.ops import conv, padding
 from lucid.ops.conv import Formulation
 from lucid.ops.conv_grid import GRID, grid_waste
+from lucid.ops.conv_mixed import mixed
 from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP, matrix_channels
 from lucid.ops.conv_patches import PATCHES, PATCHES_CHANNELS_LAST
 from lucid.ops.conv_plain import COLUMNS, MLX_PLAIN
@@ -35,18 +37,47 @@ SMALL_COLUMNS, COLUMNS_IN_CACHE = 2 * 2**20, 32 * 2**20
 WASTE = 3
 
 
-class Choice(NamedTuple):
-    """A formulation, and the reason for it."""
+class Pick(NamedTuple):
+    """What computes one pass, and why."""
 
     formulation: Formulation
     reason: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What computes each pass of a convolution, and why."""
+
+    forward: Pick
+    input_gradient: Pick
+    weight_gradient: Pick
+
+    @classmethod
+    def of(cls, formulation: Formulation, reason: str) -> Choice:
+        """One formulation for all three."""
+        return cls(*[Pick(formulation, reason)] * 3)
+
+    @property
+    def passes(self) -> dict[str, Pick]:
+        """The three by their names in words, in order."""
+        return {
+            "forward": self.forward,
+            "input gradient": self.input_gradient,
+            "weight gradient": self.weight_gradient,
+        }
+
+    @functools.cached_property
+    def formulation(self) -> Formulation:
+        """The three as one."""
+        return mixed(*(pick.formulation for pick in self.passes.values()))
 
 
 def conv3d(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, C, D, H, W) -> (N, O, OD, OH, OW)."""
-    formulation, dtype = choose(geometry).formulation, x.dtype
+    dtype = x.dtype
+    formulation = choose(geometry, dtype).formulation
     if geometry.padding_mode != "zeros" and not formulation.every_mode:
         # Widened first: the gradient adds up where padding repeats voxels.
         x, weight, bias = conv.widened(formulation, x, weight, bias)
@@ -66,7 +97,7 @@ def conv_transpose3d(
         bias: (C,) or None.
         geometry: of the convolution from C to O channels, padded with zeros.
     """
-    formulation = choose(geometry).formulation
+    formulation = choose(geometry, x.dtype).formulation
     plain = _device.is_plain()
     return conv.conv_transpose3d(formulation, x, weight, bias, geometry, plain)
 
@@ -99,48 +130,70 @@ def pad(
     return y.transpose(0, 4, 1, 2, 3)
 
 
-def choose(geometry: ConvGeometry) -> Choice:
+def choose(geometry: ConvGeometry, dtype: mx.Dtype = mx.float32) -> Choice:
     """What computes a convolution, its gradients and its transpose on this device."""
     if _device.on_gpu():
-        return choose_on_gpu(geometry, metal=_device.uses_metal())
+        return choose_on_gpu(geometry, dtype, metal=_device.uses_metal())
     return choose_on_cpu(geometry, plain=_device.is_plain())
 
 
+def candidates(geometry: ConvGeometry) -> list[Formulation]:
+    """Those that can compute a geometry on this device, in every pass and dtype.
+
+    Any mix of them computes it too. The first is always there.
+    """
+    if _device.is_plain():
+        return [choose(geometry).formulation]
+    if not _device.on_gpu():
+        every = [COLUMNS, MLX_PLAIN, PATCHES, WINOGRAD, GRID]
+    elif _device.uses_metal() and geometry.batch:
+        by_mlx = MLX if geometry.groups == 1 else MLX_BY_GROUP
+        every = [METAL, by_mlx, PATCHES_CHANNELS_LAST]
+    else:
+        return [choose(geometry).formulation]
+    padded = geometry.without_padding  # beforehand, for those that take zeros alone
+    if geometry.padding_mode == "zeros":
+        padded = geometry
+    return [one for one in every if one.fits(geometry if one.every_mode else padded)]
+
+
 @functools.lru_cache(maxsize=1024)
-def choose_on_gpu(geometry: ConvGeometry, metal: bool) -> Choice:
-    """The formulation on a GPU, with or without Lucid's Metal kernels."""
+def choose_on_gpu(geometry: ConvGeometry, dtype: mx.Dtype, metal: bool) -> Choice:
+    """The formulations on a GPU, with or without Lucid's Metal kernels."""
     g = geometry.groups
     c, o = geometry.in_channels // g, geometry.out_channels // g
     if geometry.batch == 0:
-        return Choice(COLUMNS, "an empty batch, whose gradients MLX's conv3d refuses")
+        return Choice.of(
+            COLUMNS, "an empty batch, whose gradients MLX's conv3d refuses"
+        )
     if not metal:
         # Of uneven padding MLX's Metal backend may take the first side alone.
         even = all(before == after for before, after in geometry.padding)
         by_mlx = g == 1 and even and geometry.stride == (1, 1, 1)
-        return Choice(
+        return Choice.of(
             MLX_PLAIN if by_mlx else COLUMNS,
             "Lucid's Metal kernels are switched off, or the GPU is not Apple's",
         )
     if PATCHES_CHANNELS_LAST.fits(geometry):
-        return Choice(
+        return Choice.of(
             PATCHES_CHANNELS_LAST, "no voxel is read twice: one matrix product"
         )
     # MLX convolves by matrices of 16 channels (dispatch_conv_3D_gpu in its backend).
     wide_c, wide_o = matrix_channels(c, o)
     times = wide_c * wide_o / (c * o)
     if times > WASTE:
-        return Choice(
+        return Choice.of(
             METAL,
             f"mx.conv3d would do {times:.3g} times the products: {wide_c} -> {wide_o} "
             f"channels, not {c} -> {o}",
         )
     if g == 1:
-        return Choice(
+        return Choice.of(
             MLX, f"MLX's matrix kernels win, with {times:.3g} times the products"
         )
     # Grouped mx.conv2d, one depth tap at a time, would copy patches (K^2 inputs) unless
     # C/g is at most 4 or divides by 16, and would sum half types tap by tap.
-    return Choice(
+    return Choice.of(
         MLX_BY_GROUP,
         f"{c} -> {o} channels a group fill MLX's matrix kernels; slicing and joining "
         "the groups reads and writes input and output once more",
@@ -161,27 +214,29 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
     outputs = geometry.batch * math.prod(geometry.output_size)
     columns = 4 * geometry.in_channels * taps * outputs
     if geometry.batch == 0:
-        return Choice(COLUMNS, "an empty batch, whose gradients mx.conv3d refuses")
+        return Choice.of(COLUMNS, "an empty batch, whose gradients mx.conv3d refuses")
     if plain:
-        return Choice(COLUMNS, "plain operations, which MLX transforms in every way")
+        return Choice.of(COLUMNS, "plain operations, which MLX transforms in every way")
     few = outputs <= 1000 or geometry.in_channels * outputs <= SMALL
     # MLX computes dilated convolutions, and gradients of strided ones, in naive loops.
     tiny = (columns <= 2**16 and stride <= 64) or (few and stride == 1)
     if tiny and g <= 4 and max(geometry.dilation) == 1:
-        return Choice(MLX_PLAIN, "little to do: the fewest operations")
+        return Choice.of(MLX_PLAIN, "little to do: the fewest operations")
     if PATCHES.fits(geometry):
-        return Choice(PATCHES, "no voxel is read twice: one matrix product")
+        return Choice.of(PATCHES, "no voxel is read twice: one matrix product")
     if columns <= SMALL_COLUMNS:
-        return Choice(COLUMNS, "little to do: few operations")
+        return Choice.of(COLUMNS, "little to do: few operations")
     wide = min(c, o) >= 16 and c * outputs >= LARGE and taps > 3
     if wide and WINOGRAD.fits(geometry) and wasted_planes(geometry) <= 0.5:
-        return Choice(WINOGRAD, "half the products along the depth")
+        return Choice.of(WINOGRAD, "half the products along the depth")
     if not GRID.fits(geometry) or grid_waste(geometry) > 2.5:
-        return Choice(COLUMNS, "a flat grid would be mostly border, or too long")
+        return Choice.of(COLUMNS, "a flat grid would be mostly border, or too long")
     # Depthwise, the grid stacks nothing: 1.4 to 4 times faster, in a fifth of memory.
     few_columns = taps <= 4 * stride and columns <= COLUMNS_IN_CACHE
     if few_columns and c * o > 4:
-        return Choice(COLUMNS, "each voxel is in few columns")
+        return Choice.of(COLUMNS, "each voxel is in few columns")
     if o >= 4 * c and (g == 1 or o > 4):
-        return Choice(COLUMNS, "few channels in: columns are small beside the output")
-    return Choice(GRID, "a tap is an offset in a flat grid: nothing is gathered")
+        return Choice.of(
+            COLUMNS, "few channels in: columns are small beside the output"
+        )
+    return Choice.of(GRID, "a tap is an offset in a flat grid: nothing is gathered")

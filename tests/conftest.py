@@ -30,7 +30,7 @@ def computed_by(request, monkeypatch) -> None:
     def chosen(geometry: ConvGeometry, plain: bool) -> choice.Choice:
         padded_before = geometry.padding_mode != "zeros"
         given = geometry.without_padding if padded_before else geometry
-        forced = choice.Choice(request.param, "the test wants it")
+        forced = choice.Choice.of(request.param, "the test wants it")
         return forced if request.param.fits(given) else choose(geometry, plain)
 
     monkeypatch.setattr(choice, "choose_on_cpu", chosen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import lucid
 from lucid import _device, choice
 from lucid.geometry import ConvGeometry
@@ -9,6 +11,7 @@ import lucid.nn.functional as F
 import mlx.core as mx
 import pytest
 
+from tests.metal_emulator import emulated_metal
 from tests.oracle.direct import triple
 
 
@@ -57,19 +60,47 @@ def test_every_choice_can_compute_what_it_is_chosen_for(kind):
     chosen = [
         choice.choose(geometry),
         *(choice.choose_on_cpu(geometry, plain=plain) for plain in (True, False)),
-        *(choice.choose_on_gpu(geometry, metal=metal) for metal in (True, False)),
+        *(
+            choice.choose_on_gpu(geometry, dtype, metal=metal)
+            for metal in (True, False)
+            for dtype in (mx.float32, mx.bfloat16)
+        ),
     ]
-    for formulation, reason in chosen:
-        padded = geometry.without_padding
+    padded = geometry.without_padding
+    for one in chosen:
+        for formulation, reason in one.passes.values():
+            assert formulation.fits(geometry if formulation.every_mode else padded)
+            assert reason
+        formulation = one.formulation
         assert formulation.fits(geometry if formulation.every_mode else padded)
-        assert reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_candidate_can_compute_its_geometry(kind):
+    geometry = KINDS[kind]
+    every = choice.candidates(geometry)
+    assert every
+    for one in every:
+        assert one.fits(geometry if one.every_mode else geometry.without_padding)
+
+
+@pytest.mark.parametrize(
+    "device", [contextlib.nullcontext, lucid.plain_operations, emulated_metal], ids=repr
+)
+def test_what_is_chosen_is_a_candidate(device):
+    with device():
+        for geometry in KINDS.values():
+            every = choice.candidates(geometry)
+            for dtype in (mx.float32, mx.float16):
+                for pick in choice.choose(geometry, dtype).passes.values():
+                    assert pick.formulation in every
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_operations_take_no_derivative_of_lucids(kind):
     with lucid.plain_operations():
         assert choice.choose(KINDS[kind]).formulation.plain
-    assert choice.choose_on_gpu(KINDS[kind], metal=False).formulation.plain
+    assert choice.choose_on_gpu(KINDS[kind], mx.float32, metal=False).formulation.plain
 
 
 def test_the_kinds_of_a_network_have_formulations_of_their_own():
@@ -114,8 +145,11 @@ def test_what_mlx_refuses_works_with_plain_operations(tmp_path, groups):
     assert mx.allclose(got, conv(x), rtol=1e-5)
 
 
-def on_gpu(c: int, o: int, groups: int = 1, **options) -> choice.Choice:
-    return choice.choose_on_gpu(geometry_of(c, o, groups, **options), metal=True)
+def on_gpu(
+    c: int, o: int, groups: int = 1, dtype=mx.float32, **options
+) -> choice.Choice:
+    geometry = geometry_of(c, o, groups, **options)
+    return choice.choose_on_gpu(geometry, dtype, metal=True)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 32])
@@ -162,20 +196,20 @@ def test_a_kernel_within_its_stride_is_a_matrix_product_unless_it_is_padded(kern
     ],
 )
 def test_a_gpus_reason_has_the_numbers(geometry, words):
-    reason = choice.choose_on_gpu(geometry, metal=True).reason
+    reason = choice.choose_on_gpu(geometry, mx.float32, metal=True).forward.reason
     for word in words:
         assert word in reason
 
 
 def test_the_reason_without_metal_kernels_says_so():
-    reason = choice.choose_on_gpu(KINDS["depthwise"], metal=False).reason
-    assert "switched off, or the GPU is not Apple's" in reason
+    chosen = choice.choose_on_gpu(KINDS["depthwise"], mx.float32, metal=False)
+    assert "switched off, or the GPU is not Apple's" in chosen.forward.reason
 
 
 def test_a_call_asks_at_every_call_whether_there_are_metal_kernels(monkeypatch):
     asked = []
 
-    def spy(geometry: ConvGeometry, metal: bool) -> choice.Choice:
+    def spy(geometry: ConvGeometry, dtype: mx.Dtype, metal: bool) -> choice.Choice:
         asked.append(metal)
         return choice.choose_on_cpu(geometry, plain=True)
 

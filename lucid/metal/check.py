@@ -170,7 +170,8 @@ def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
 def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
     """Convolutions and their gradients on the GPU, against the CPU in float32."""
     for name, case in cases.items():
-        path = choice.choose_on_gpu(case.geometry, metal=True).formulation.name
+        chosen = choice.choose_on_gpu(case.geometry, mx.float32, metal=True)
+        path = chosen.formulation.name
         yield _row(path, name, lambda dtype, case=case: _both_devices(case, dtype))
 
 

@@ -21,7 +21,7 @@ def explain(
     input_shape: Sequence[int] | None = None,
     dtype: DTypeLike = None,
 ) -> str:
-    """Which path a convolution takes on an Apple GPU, why, and what it holds.
+    """Which path each pass of a convolution takes on an Apple GPU, why, what it holds.
 
     Args:
         layer_or_geometry: a `Conv3d` (lazy or not), or a `ConvGeometry`.
@@ -37,8 +37,12 @@ def explain(
         >>> conv = nn.LazyConv3d(32, 3, padding=1, groups=32, padding_mode="reflect")
         >>> print(lucid.metal.explain(conv, (1, 32, 64, 64, 64)))
         (1, 32, 64, 64, 64) -> (1, 32, 64, 64, 64), float32
-        path: Lucid's Metal kernels
-        reason: mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
+        forward: Lucid's Metal kernels
+          mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
+        input gradient: Lucid's Metal kernels
+          mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
+        weight gradient: Lucid's Metal kernels
+          mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
         temporaries: a copy of the weight, and partial sums of its gradient
     """
     from lucid.choice import choose_on_gpu  # which imports this package
@@ -53,23 +57,19 @@ def explain(
         dtype = weight.dtype
     resolved = resolve_dtype(dtype)
     check_float_dtype("dtype", resolved)
-    formulation, reason = choose_on_gpu(
-        geometry, metal=not _device.metal_switched_off()
-    )
+    metal = not _device.metal_switched_off()
+    chosen = choose_on_gpu(geometry, resolved, metal=metal)
+    formulation = chosen.formulation
     held = [formulation.temporaries]
     if geometry.padding_mode != "zeros" and not formulation.every_mode:
         held.append("the input, padded by a Metal kernel")
     if not formulation.takes_half and resolved.size < 4:
         held.append("copies in float32")
-    return "\n".join(
-        [
-            f"{geometry.input_shape} -> {geometry.output_shape}, "
-            f"{dtype_name(resolved)}",
-            f"path: {formulation.name}",
-            f"reason: {reason}",
-            f"temporaries: {'; '.join(held)}",
-        ]
-    )
+    shapes = f"{geometry.input_shape} -> {geometry.output_shape}"
+    lines = [f"{shapes}, {dtype_name(resolved)}"]
+    for name, pick in chosen.passes.items():
+        lines += [f"{name}: {pick.formulation.name}", f"  {pick.reason}"]
+    return "\n".join([*lines, f"temporaries: {'; '.join(held)}"])
 
 
 def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:

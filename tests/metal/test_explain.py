@@ -19,12 +19,14 @@ def kernels_on(monkeypatch: pytest.MonkeyPatch) -> None:
 EXAMPLE = (1, 32, 64, 64, 64)
 
 
-def test_a_layer_is_explained_in_four_lines():
+def test_each_pass_of_a_layer_is_explained():
     layer = nn.Conv3d(32, 32, 3, padding=1, groups=32, padding_mode="reflect")
-    first, *lines = lucid.metal.explain(layer, EXAMPLE).splitlines()
+    first, *lines, last = lucid.metal.explain(layer, EXAMPLE).splitlines()
     assert first == f"{EXAMPLE} -> {EXAMPLE}, float32"
-    assert [line.split(": ")[0] for line in lines] == ["path", "reason", "temporaries"]
-    assert lines[0] == "path: Lucid's Metal kernels"
+    passes = ("forward", "input gradient", "weight gradient")
+    assert lines[::2] == [f"{name}: Lucid's Metal kernels" for name in passes]
+    assert all(line.startswith("  ") for line in lines[1::2])
+    assert last.startswith("temporaries: ")
 
 
 def test_what_is_held_beside_the_formulations_own_is_named():
@@ -103,12 +105,12 @@ def test_an_unknown_dtype_is_refused():
 def test_disabled_kernels_are_explained_as_plain_operations():
     with lucid.plain_operations():
         text = lucid.metal.explain(geometry_of(1, 1, 8))
-    assert "path: columns\nreason: Lucid's Metal kernels are switched off" in text
+    assert "forward: columns\n  Lucid's Metal kernels are switched off" in text
 
 
 def test_an_empty_batch_is_explained():
     text = lucid.metal.explain(nn.Conv3d(4, 4, 3), (0, 4, 8, 8, 8))
-    assert "path: columns\nreason: an empty batch" in text
+    assert "forward: columns\n  an empty batch" in text
 
 
 def test_a_layers_dtype_is_taken():
