@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lucid import _scipy
 from lucid._types import (
     Tensor,
     check_array,
@@ -216,13 +217,7 @@ def _distances(
 
 
 def _ndimage() -> Any:
-    try:
-        from scipy import ndimage
-    except ImportError:
-        raise ImportError(
-            "lucid.metrics.hausdorff_distance needs SciPy: pip install scipy."
-        ) from None
-    return ndimage
+    return _scipy.ndimage("lucid.metrics.hausdorff_distance")
 
 
 def _spacings(spacing: Any, batch: int, axes: int) -> list[tuple[float, ...]]:

@@ -27,9 +27,8 @@ def nnunet_from_plans(
     """The network of a trained nnU-Net folder, with weights yet to be loaded.
 
     Its checkpoint is `lucid.load("fold_0/checkpoint_final.pth")["network_weights"]`.
-    The plans also say what a volume must be before the network sees it: its
-    `spacing`, by resampling, and its intensities, by `normalization_schemes` and
-    `foreground_intensity_properties_per_channel`; Lucid leaves both to you.
+    The plans also say what a volume must be before the network sees it, its spacing
+    and its intensities: `lucid.inference.nnunet_preprocess` makes it so.
 
     Args:
         plans: the path of `plans.json`, or what it holds.
@@ -58,15 +57,8 @@ def nnunet_from_plans(
         >>> len(net.state_dict()) > 0
         True
     """
-    dataset: Mapping[str, Any] = {}
-    if not isinstance(plans, Mapping):
-        path = Path(plans)
-        beside = path.with_name("dataset.json")
-        plans = json.loads(path.read_text())
-        if beside.exists():
-            dataset = json.loads(beside.read_text())
-    assert isinstance(plans, Mapping)
-    settings = _inherited(plans.get("configurations", {}), configuration)
+    plans, dataset = read_plans(plans)
+    settings = settings_of(plans, configuration)
     if num_classes is None:
         if "labels" not in dataset:
             raise ValueError("`num_classes` is needed: no dataset.json beside `plans`.")
@@ -85,10 +77,23 @@ def nnunet_from_plans(
     )
 
 
-def _inherited(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
+def read_plans(
+    plans: str | os.PathLike[str] | Mapping[str, Any],
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The plans, and what `dataset.json` beside their file holds."""
+    if isinstance(plans, Mapping):
+        return plans, {}
+    path = Path(plans)
+    beside = path.with_name("dataset.json")
+    dataset = json.loads(beside.read_text()) if beside.exists() else {}
+    return json.loads(path.read_text()), dataset
+
+
+def settings_of(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A configuration's settings over those that it inherits from."""
+    configurations = plans.get("configurations", {})
     settings: dict[str, Any] = {}
-    seen = []
+    seen: list[str] = []
     while name is not None:
         if name not in configurations or name in seen:
             known = ", ".join(map(repr, configurations))
