@@ -20,6 +20,7 @@ from lucid.nn._named import Named
 from lucid.nn._saved import Saved
 from lucid.nn._slots import keep_place, take_place
 from lucid.nn._ties import untie
+from lucid.nn._tree import html_tree
 from lucid.nn._uninitialized import FrozenNames, uninitialized_names
 import mlx.core as mx
 import mlx.nn
@@ -187,6 +188,9 @@ class Module(Castable, Hooked, Named, Saved):
             return f"{type(self).__name__}({self.extra_repr()})"
         body = "\n".join(lines).replace("\n", "\n  ")
         return f"{type(self).__name__}({self.extra_repr()}\n  {body}\n)"
+
+    def _repr_html_(self) -> str:
+        return html_tree(self)
 
     def register_buffer(
         self, name: str, tensor: Tensor | None, persistent: bool = True
