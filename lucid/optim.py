@@ -17,7 +17,7 @@ Gradients are clipped between the two, by the norm of all of them together:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 import inspect
 from typing import Any
 
@@ -122,6 +122,13 @@ class MultiOptimizer(_mlx.MultiOptimizer):
         ...     [lambda name, array: name.startswith("encoder.")],
         ... )
     """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Optimizer],
+        filters: Sequence[Callable[[str, mx.array], bool]] = (),
+    ):
+        super().__init__(list(optimizers), list(filters))
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, {}))
