@@ -28,6 +28,7 @@ from lucid.creation import (
 )
 from lucid.files import CheckpointError, load, save
 from lucid.joining import cat, stack
+from lucid.metal.guard import MetalKernelWarning
 from lucid.nn.summary import Summary, summary
 from lucid.program import load_program
 from mlx.core import (
@@ -53,6 +54,7 @@ __all__ = [
     "CheckpointError",
     "DTypeLike",
     "DeviceLike",
+    "MetalKernelWarning",
     "PaddingMode",
     "Size3d",
     "Summary",

@@ -89,6 +89,11 @@ def metal_switched_off() -> bool:
     return is_plain() or os.environ.get("LUCID_METAL") == "0"
 
 
+def trusts_metal() -> bool:
+    """Whether `LUCID_METAL=trust` has kernels used unchecked (`lucid.metal.guard`)."""
+    return os.environ.get("LUCID_METAL") == "trust"
+
+
 @contextlib.contextmanager
 def plain_operations() -> Iterator[None]:
     """Compute with MLX's own operations and their own derivatives.

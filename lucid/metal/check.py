@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 from lucid import _device, choice
 from lucid.geometry import PADDING_MODES, ConvGeometry, check_padding, conv_geometry
 from lucid.metal import padding
-from lucid.metal.conv import METAL, TWIN
+from lucid.metal.conv import (
+    TWIN,
+    forward_kernel,
+    input_gradient_kernel,
+    weight_gradient_kernel,
+)
 from lucid.ops import conv
 from lucid.ops.conv_plain import COLUMNS
 import mlx.core as mx
@@ -113,15 +118,20 @@ class Pair(NamedTuple):
     arrays: tuple[str, ...]  # keys of `arrays_of`
 
 
+# The kernels themselves: their guards would put the twin in the place of a wrong one.
 CONVOLUTIONS = {
-    "forward": Pair(METAL.forward, TWIN.forward, ("x", "w", "b")),
-    "input gradient": Pair(METAL.input_gradient, TWIN.input_gradient, ("dy", "w")),
-    "weight gradient": Pair(METAL.weight_gradient, TWIN.weight_gradient, ("x", "dy")),
+    "forward": Pair(forward_kernel.kernel, TWIN.forward, ("x", "w", "b")),
+    "input gradient": Pair(
+        input_gradient_kernel.kernel, TWIN.input_gradient, ("dy", "w")
+    ),
+    "weight gradient": Pair(
+        weight_gradient_kernel.kernel, TWIN.weight_gradient, ("x", "dy")
+    ),
 }
 PADS = {
-    "pad": Pair(padding.pad_kernel, padding.pad_ops, ("x",)),
+    "pad": Pair(padding.pad_kernel.kernel, padding.pad_ops, ("x",)),
     "pad adjoint": Pair(
-        padding.pad_adjoint_kernel, padding.pad_adjoint_ops, ("padded",)
+        padding.pad_adjoint_kernel.kernel, padding.pad_adjoint_ops, ("padded",)
     ),
 }
 

@@ -11,6 +11,12 @@ import math
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.metal import launch
+from lucid.metal.guard import guarded
+from lucid.metal.smaller import (
+    smaller_forwards,
+    smaller_input_gradients,
+    smaller_weight_gradients,
+)
 from lucid.ops import conv
 from lucid.ops.conv import Formulation
 from lucid.ops.conv_plain import COLUMNS
@@ -26,6 +32,25 @@ STRIP = 4
 THREADS_WANTED = 2**16
 
 
+def forward_twin(
+    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
+) -> mx.array:
+    """The same as `forward_kernel`, made of MLX operations."""
+    x = x.transpose(0, 4, 1, 2, 3)
+    return conv.conv3d(COLUMNS, x, weight, bias, geometry).transpose(0, 2, 3, 4, 1)
+
+
+TWIN = Formulation.of(
+    "twins of Lucid's Metal kernels",
+    forward_twin,
+    temporaries=COLUMNS.temporaries,
+    channels_last=True,
+    every_mode=True,
+    takes_half=True,
+)
+
+
+@guarded(twin=forward_twin, smaller=smaller_forwards)
 def forward_kernel(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
@@ -49,6 +74,7 @@ def forward_kernel(
     )
 
 
+@guarded(twin=TWIN.input_gradient, smaller=smaller_input_gradients)
 def input_gradient_kernel(
     dy: mx.array, weight: mx.array, geometry: ConvGeometry
 ) -> mx.array:
@@ -82,6 +108,7 @@ def input_gradient_kernel(
     )
 
 
+@guarded(twin=TWIN.weight_gradient, smaller=smaller_weight_gradients)
 def weight_gradient_kernel(
     x: mx.array, dy: mx.array, geometry: ConvGeometry
 ) -> mx.array:
@@ -152,24 +179,6 @@ METAL = Formulation(
     input_gradient_kernel,
     weight_gradient_kernel,
     temporaries="a copy of the weight, and partial sums of its gradient",
-    channels_last=True,
-    every_mode=True,
-    takes_half=True,
-)
-
-
-def forward_twin(
-    x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
-) -> mx.array:
-    """The same as `forward_kernel`, made of MLX operations."""
-    x = x.transpose(0, 4, 1, 2, 3)
-    return conv.conv3d(COLUMNS, x, weight, bias, geometry).transpose(0, 2, 3, 4, 1)
-
-
-TWIN = Formulation.of(
-    "twins of Lucid's Metal kernels",
-    forward_twin,
-    temporaries=COLUMNS.temporaries,
     channels_last=True,
     every_mode=True,
     takes_half=True,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from lucid.geometry import PADDING_MODES, Padding
 from lucid.metal import launch
+from lucid.metal.guard import guarded
+from lucid.metal.smaller import smaller_pad_adjoints, smaller_pads
 from lucid.ops import padding
 from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
@@ -53,22 +55,17 @@ def pad_adjoint(dy: mx.array, sides: Padding, mode: str) -> mx.array:
     )
 
 
-def pad_kernel(x: mx.array, sides: Padding, mode: str) -> mx.array:
-    """`pad` by kernel: an element is read and written once for each padded voxel."""
-    n, *size, c = x.shape
-    padded = [s + sum(side) for s, side in zip(size, sides, strict=True)]
-    return _launch("pad", "x", x, sides, mode, (n, *padded, c))
-
-
 def pad_ops(x: mx.array, sides: Padding, mode: str) -> mx.array:
     """The twin of `pad_kernel`."""
     return padding.pad(x, [*sides, (0, 0)], mode)
 
 
-def pad_adjoint_kernel(dy: mx.array, sides: Padding, mode: str) -> mx.array:
-    """`pad_adjoint` by kernel; sums in float32."""
-    shape = unpadded_shape(dy, sides)
-    return _launch("pad_adjoint", "dy", dy, sides, mode, shape)
+@guarded(twin=pad_ops, smaller=smaller_pads)
+def pad_kernel(x: mx.array, sides: Padding, mode: str) -> mx.array:
+    """`pad` by kernel: an element is read and written once for each padded voxel."""
+    n, *size, c = x.shape
+    padded = [s + sum(side) for s, side in zip(size, sides, strict=True)]
+    return _launch("pad", "x", x, sides, mode, (n, *padded, c))
 
 
 def pad_adjoint_ops(dy: mx.array, sides: Padding, mode: str) -> mx.array:
@@ -77,6 +74,13 @@ def pad_adjoint_ops(dy: mx.array, sides: Padding, mode: str) -> mx.array:
     cotangent = dy.astype(mx.float32)
     _, (dx,) = mx.vjp(lambda x: [pad_ops(x, sides, mode)], [x], [cotangent])
     return dx.astype(dy.dtype)
+
+
+@guarded(twin=pad_adjoint_ops, smaller=smaller_pad_adjoints)
+def pad_adjoint_kernel(dy: mx.array, sides: Padding, mode: str) -> mx.array:
+    """`pad_adjoint` by kernel; sums in float32."""
+    shape = unpadded_shape(dy, sides)
+    return _launch("pad_adjoint", "dy", dy, sides, mode, shape)
 
 
 def unpadded_shape(dy: mx.array, sides: Padding) -> tuple[int, ...]:

@@ -170,6 +170,7 @@ def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     assert right in texts[file]
     texts[file] = texts[file].replace(right, wrong)
     monkeypatch.setattr(launch, "source", texts.__getitem__)
+    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
     launch.compiled.cache_clear()
     with pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
-import dataclasses
 from dataclasses import dataclass, field
-import functools
 from typing import Any
 from unittest import mock
 
-from lucid import _device, choice
-from lucid.metal import launch, padding
-from lucid.metal.conv import METAL, TWIN
+from lucid import _device
+from lucid.metal import guard, launch
 import mlx.core as mx
 import numpy as np
 
@@ -18,12 +15,9 @@ from . import address_spaces
 from .capture import Kernel, capture
 from .run import run
 
-_LAUNCH = launch.launch
-_PASSES = ("forward", "input_gradient", "weight_gradient")
-_PADS = (
-    ("pad_kernel", padding.pad_ops),
-    ("pad_adjoint_kernel", padding.pad_adjoint_ops),
-)
+_RUN = launch.run
+# What the guard found of kernels in the emulator, which is not what a GPU would tell.
+verdicts: guard.Verdicts = {}
 
 
 @dataclass(frozen=True)
@@ -38,9 +32,14 @@ class Launch:
 
 @dataclass
 class Emulation:
-    """What ran so far: launches, and the twins of kernels where MLX was tracing."""
+    """What ran so far: launches, and the twins of kernels where MLX was tracing.
+
+    `checks` are launches by which the guard tried kernels before their first use in
+    this process.
+    """
 
     launches: list[Launch] = field(default_factory=list)
+    checks: list[Launch] = field(default_factory=list)
     twins: list[str] = field(default_factory=list)
 
     @property
@@ -63,9 +62,11 @@ def emulated_metal() -> Iterator[Emulation]:
     """Lucid believes in a GPU, and its kernels run in the emulator.
 
     A kernel runs when it is called, so its inputs are evaluated then. Where that is
-    impossible, in a function that MLX compiles, its twin runs instead.
+    impossible, in a function that MLX compiles, its twin runs instead. The guard tries
+    kernels as on a GPU, on arrays of its own, which always have values.
 
     Example:
+        >>> from lucid.metal import padding
         >>> x = mx.ones((1, 3, 3, 3, 4))
         >>> with emulated_metal() as emulation:
         ...     y = padding.pad(x, ((1, 1), (0, 0), (0, 0)), "circular")
@@ -73,72 +74,42 @@ def emulated_metal() -> Iterator[Emulation]:
         ((1, 5, 3, 3, 4), ['pad'])
     """
     emulation = Emulation()
-    metal = dataclasses.replace(
-        METAL,
-        **{
-            name: _kernel_or_twin(emulation, getattr(METAL, name), getattr(TWIN, name))
-            for name in _PASSES
-        },
-    )
     with contextlib.ExitStack() as stack:
-        patch = functools.partial(_patch, stack)
-        patch(launch, "launch", _emulated_launch(emulation))
-        patch(choice, "METAL", metal)
-        stack.callback(choice.choose_on_gpu.cache_clear)  # it remembers formulations
-        choice.choose_on_gpu.cache_clear()
-        for name, twin in _PADS:
-            kernel = getattr(padding, name)
-            patch(padding, name, _kernel_or_twin(emulation, kernel, twin))
-        for name, answer in _device_answers().items():
-            patch(_device, name, answer)
+        for target, name, new in (
+            (launch, "run", _emulated_run(emulation)),
+            (guard, "run_kernel", _kernel_or_twin(emulation)),
+            (guard, "verdicts", verdicts),
+            (guard, "calls", {}),
+            *((_device, name, answer) for name, answer in _device_answers().items()),
+        ):
+            stack.enter_context(mock.patch.object(target, name, new))
         yield emulation
 
 
-def _patch(stack: contextlib.ExitStack, target: Any, name: str, new: Any) -> None:
-    stack.enter_context(mock.patch.object(target, name, new))
-
-
-# ---- Launches
-
-
-def _emulated_launch(emulation: Emulation) -> Callable[..., mx.array]:
+def _emulated_run(emulation: Emulation) -> Callable[..., mx.array]:
     def emulated(
         name: str, inputs: dict[str, mx.array], template: dict[str, Any], *rest, **sizes
     ) -> mx.array:
         def call(*arrays: mx.array) -> mx.array:
             named = dict(zip(inputs, arrays, strict=True))
-            return _LAUNCH(name, named, template, *rest, **sizes)
+            return _RUN(name, named, template, *rest, **sizes)
 
         kernel = capture(call, list(inputs.values()))
         arrays = [_to_numpy(x) for x in inputs.values()]
-        emulation.launches.append(Launch(name, dict(template), kernel, arrays))
+        records = emulation.checks if guard.is_checking() else emulation.launches
+        records.append(Launch(name, dict(template), kernel, arrays))
         (output,) = run(kernel, arrays)
         return _to_mlx(output, kernel.output_dtypes[0])
 
     return emulated
 
 
-def _to_numpy(x: mx.array) -> np.ndarray:
-    return np.ascontiguousarray(x.view(mx.uint16) if x.dtype == mx.bfloat16 else x)
-
-
-def _to_mlx(x: np.ndarray, dtype: str) -> mx.array:
-    array = mx.array(x)
-    return array.view(mx.bfloat16) if dtype == "bfloat16" else array
-
-
-# ---- Twins
-
-
-def _kernel_or_twin(
-    emulation: Emulation, kernel: Callable[..., mx.array], twin: Callable[..., mx.array]
-) -> Callable[..., mx.array]:
-    @functools.wraps(kernel)
-    def chosen(*arguments: Any, **keywords: Any) -> mx.array:
+def _kernel_or_twin(emulation: Emulation) -> Callable[..., Any]:
+    def chosen(function: guard.Guarded, arguments: tuple[Any, ...]) -> Any:
         if _have_values([x for x in arguments if isinstance(x, mx.array)]):
-            return kernel(*arguments, **keywords)
-        emulation.twins.append(kernel.__name__)
-        return twin(*arguments, **keywords)
+            return function.kernel(*arguments)
+        emulation.twins.append(function.kernel.__name__)
+        return function.twin(*arguments)
 
     return chosen
 
@@ -150,6 +121,15 @@ def _have_values(arrays: list[mx.array]) -> bool:
     except (ValueError, RuntimeError):
         return False
     return True
+
+
+def _to_numpy(x: mx.array) -> np.ndarray:
+    return np.ascontiguousarray(x.view(mx.uint16) if x.dtype == mx.bfloat16 else x)
+
+
+def _to_mlx(x: np.ndarray, dtype: str) -> mx.array:
+    array = mx.array(x)
+    return array.view(mx.bfloat16) if dtype == "bfloat16" else array
 
 
 # ---- Devices
