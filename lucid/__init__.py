@@ -5,7 +5,7 @@ from lucid import _cpu
 _cpu.prepare()  # before anything imports MLX
 
 # isort: split
-from lucid import distributed, inference, metrics, models, nn, optim
+from lucid import distributed, inference, metrics, models, nn, optim, plot
 from lucid._device import plain_operations
 from lucid._types import DeviceLike, DTypeLike, PaddingMode, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
@@ -89,6 +89,7 @@ __all__ = [
     "ones_like",
     "optim",
     "plain_operations",
+    "plot",
     "rand",
     "randint",
     "randn",

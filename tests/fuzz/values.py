@@ -90,6 +90,11 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "learning_rate": ("0.1",),
     "optimizers": ("[lucid.optim.SGD(0.1)]",),
     "parameters": ("{'a': mx.ones(2)}",),
+    "volume": ("mx.ones((4, 5, 6))", "[mx.ones((2, 4, 5, 6))]"),
+    "mask": ("mx.ones((4, 5, 6), mx.bool_)",),
+    "at": ("(1, 2, 3)",),
+    "cmap": ("'gray'",),
+    "origin": ("'lower'",),
 }
 BY_TYPE: dict[str, tuple[str, ...]] = {
     "Tensor": (VOLUME,),
