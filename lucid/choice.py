@@ -11,6 +11,7 @@ from typing import NamedTuple
 from lucid import _device
 from lucid._types import FLOAT_DTYPES
 from lucid.geometry import ConvGeometry
+from lucid.layout import in_memory_order
 from lucid.metal import padding as metal_padding
 from lucid.metal.conv import METAL
 from lucid.ops import conv, padding
@@ -122,12 +123,9 @@ def pad(
         return metal_padding.pad_last_axes(x, sides, mode)
     if not _device.on_gpu() or x.ndim != 5:
         return padding.pad(x, sides, mode, value)
-    # Channels-last, as convolutions leave volumes on a GPU.
     every = [*[(0, 0)] * (5 - len(sides)), *sides]
-    y = padding.pad(
-        x.transpose(0, 2, 3, 4, 1), [every[i] for i in (0, 2, 3, 4, 1)], mode, value
-    )
-    return y.transpose(0, 4, 1, 2, 3)
+    in_order = [every[i] for i in (0, 2, 3, 4, 1)]
+    return in_memory_order(lambda x, _: padding.pad(x, in_order, mode, value), x)
 
 
 def choose(geometry: ConvGeometry, dtype: mx.Dtype = mx.float32) -> Choice:

@@ -1,8 +1,12 @@
 """The order of a volume's axes in memory: channels first on a CPU, last on a GPU.
 
-A GPU's convolutions leave NCDHW views of channels-last memory. An operation on one such
-view keeps its order; on two, MLX would write channels-first memory, and the next
-convolution copy it back. So operations run on the memory as it is.
+One rule for every operation on volumes on a GPU: it takes channels-last memory, works
+on it, and gives back its NCDHW view. The views cost nothing, and the next operation has
+its memory as it wants it. An operation of MLX's on two such views would write
+channels-first memory, which a convolution has to copy back.
+
+Whoever needs the memory without gaps, as Metal kernels and MLX's convolutions do, asks
+for it once: MLX would copy what has another order at every launch.
 """
 
 from __future__ import annotations
@@ -13,16 +17,44 @@ from lucid import _device
 import mlx.core as mx
 
 
-def in_memory_order(
-    function: Callable[[mx.array, int], mx.array], x: mx.array
-) -> mx.array:
-    """`function(x, channel_axis)` of the volumes (N, C, D, H, W) as memory has them.
+def channels_last(x: mx.array) -> mx.array:
+    """(N, C, D, H, W) -> (N, D, H, W, C)."""
+    return x.transpose(0, 2, 3, 4, 1)
 
-    `channel_axis` is 1, or 4 where `x` is seen as (N, D, H, W, C).
+
+def channels_first(x: mx.array) -> mx.array:
+    """(N, D, H, W, C) -> (N, C, D, H, W)."""
+    return x.transpose(0, 4, 1, 2, 3)
+
+
+def contiguous(x: mx.array) -> mx.array:
+    """`x` without gaps on a GPU: itself if it is, else a copy for all who read it.
+
+    Not inside `lucid.plain_operations`: MLX does not export it.
     """
-    if x.ndim != 5 or not _device.on_gpu():
-        return function(x, 1)
-    return function(x.transpose(0, 2, 3, 4, 1), 4).transpose(0, 4, 1, 2, 3)
+    wanted = _device.on_gpu() and not _device.is_plain()
+    return mx.contiguous(x) if wanted else x
+
+
+def in_memory_order(function: Callable[..., mx.array], *volumes: mx.array) -> mx.array:
+    """`function(*volumes, channel_axis)` of volumes as memory has them.
+
+    They are (N, C, D, H, W), or no volumes at all. `channel_axis` is 1, or 4 where they
+    are seen as (N, D, H, W, C); the result is then seen as (N, C, D, H, W) again.
+    """
+    if not _device.on_gpu() or any(x.ndim != 5 for x in volumes):
+        return function(*volumes, 1)
+    return channels_first(function(*map(channels_last, volumes), 4))
+
+
+def elementwise(function: Callable[..., mx.array], *volumes: mx.array) -> mx.array:
+    """`function(*volumes)`, which has no axes, in the order that memory has."""
+    return in_memory_order(lambda *of: function(*of[:-1]), *volumes)
+
+
+def axis_in_memory(axis: int, channel_axis: int) -> int:
+    """Where `axis` of (N, C, D, H, W) is if the channels are at `channel_axis`."""
+    return axis if channel_axis == 1 else (0, 4, 1, 2, 3)[axis]
 
 
 def spatial_axes(channel_axis: int) -> tuple[int, int, int]:

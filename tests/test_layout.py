@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import lucid
+from lucid import nn
 import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal_emulator.copies import counted_copies, strides_of
 from tests.metal_emulator.emulation import emulated_metal
 
 GRID = mx.array(np.random.default_rng(1).uniform(-1, 1, (2, 3, 4, 5, 3)), mx.float32)
+SLOPES = mx.array([0.1, 0.2, 0.3, 0.4])
 KERNEL = {k: mx.ones((4, 3, k, k, k)) for k in (2, 3)}
 FUNCTIONS = {
     "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
@@ -30,6 +36,23 @@ FUNCTIONS = {
     "dropout": lambda x: F.dropout(x, 0.5),
     "dropout3d": lambda x: F.dropout3d(x, 0.5),
     "alpha_dropout": lambda x: F.alpha_dropout(x, 0.5, training=True),
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "prelu": lambda x: F.prelu(x, SLOPES),
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "elu": F.elu,
+    "selu": F.selu,
+    "celu": F.celu,
+    "mish": F.mish,
+    "hardswish": F.hardswish,
+    "softplus": F.softplus,
+    "sigmoid": F.sigmoid,
+    "tanh": F.tanh,
+    "softmax of channels": lambda x: F.softmax(x, 1),
+    "log_softmax of depths": lambda x: F.log_softmax(x, 2),
+    "cat of channels": lambda x: lucid.cat([x, channels_last(1)], 1),
+    "cat of widths": lambda x: lucid.cat([channels_last(1), x], -1),
 }
 
 
@@ -40,10 +63,8 @@ def channels_last(seed: int) -> mx.array:
 
 
 def is_channels_last(x: mx.array) -> bool:
-    mx.eval(x)
-    strides = memoryview(x).strides
-    assert strides is not None
-    return strides[1] == x.itemsize and max(strides[1:]) == strides[2]
+    strides = strides_of(x)
+    return strides[1] == 1 and max(strides[1:]) == strides[2]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -59,3 +80,100 @@ def test_output_and_gradient_of_a_channels_last_view_are_such_views(name):
 
 def test_a_cpu_has_its_channels_first():
     assert not is_channels_last(F.instance_norm(channels_last(0)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_numbers_are_those_of_the_cpu(name):
+    """Of channels-first memory on either, and of channels-last."""
+
+    def results(x: mx.array) -> list[mx.array]:
+        mx.random.seed(0)
+        gradient = mx.grad(lambda x: FUNCTIONS[name](x).square().sum())(x)
+        return [] if "dropout" in name else [FUNCTIONS[name](x), gradient]
+
+    x = channels_last(0)
+    want = results(x)
+    with emulated_metal():
+        for memory in (x, mx.contiguous(x)):
+            for got, exact in zip(results(memory), want, strict=True):
+                np.testing.assert_allclose(got, exact, rtol=2e-4, atol=1e-5)
+
+
+def conv(c: int = 4, kernel_size: int = 3, groups: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(c, 4, kernel_size, padding=kernel_size // 2, groups=groups)
+
+
+class Residual(nn.Module):
+    """A block whose sum is the user's."""
+
+    def __init__(self, activation: Callable[[mx.array], mx.array]) -> None:
+        super().__init__()
+        self.convs = [conv(), conv(), conv(), conv()]
+        self.activation = activation
+
+    def forward(self, x: mx.array) -> mx.array:
+        first, second, third, last = self.convs
+        y = self.activation(second(first(x)))
+        return last(y + self.activation(third(y)))
+
+
+class Level(nn.Module):
+    """Of a U-Net: down, up again, and joined with what was there."""
+
+    def __init__(self, up: nn.Module) -> None:
+        super().__init__()
+        self.here, self.below, self.joined = conv(), conv(), conv(8)
+        self.down, self.up = nn.MaxPool3d(2), up
+
+    def forward(self, x: mx.array) -> mx.array:
+        here = F.leaky_relu(self.here(x))
+        up = self.up(F.leaky_relu(self.below(self.down(here))))
+        return F.leaky_relu(self.joined(lucid.cat([here, up], 1)))
+
+
+def separable() -> nn.Module:
+    return nn.Sequential(
+        conv(groups=4), nn.BatchNorm3d(4), nn.SiLU(), conv(kernel_size=1), nn.GELU()
+    )
+
+
+# The copies of a training step, in inputs: that of the input itself, which a user has
+# channels-first, is one.
+STEPS: dict[str, tuple[Callable[[], nn.Module], float]] = {
+    "convolutions": (
+        lambda: nn.Sequential(*[m for _ in range(3) for m in (conv(), nn.ReLU())]),
+        1,
+    ),
+    # MLX writes the sum channels-first.
+    "residual block": (lambda: Residual(F.relu), 2),
+    # And the sum of the gradients that reach a convolution from both its readers.
+    "residual block, linear": (lambda: Residual(lambda x: x), 3),
+    # The gradient of what is joined has gaps between the channels of either.
+    "U-Net level, trilinear": (
+        lambda: Level(nn.Upsample(scale_factor=2, mode="trilinear")),
+        2,
+    ),
+    "U-Net level, nearest": (lambda: Level(nn.Upsample(scale_factor=2)), 1),
+    "U-Net level, transposed": (
+        lambda: Level(nn.ConvTranspose3d(4, 4, 3, 2, padding=1, output_padding=1)),
+        2,
+    ),
+    "separable convolution": (separable, 1),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_training_step_copies_little_more_than_its_input(name):
+    make, most = STEPS[name]
+    lucid.manual_seed(0)
+    model, x = make(), lucid.randn(2, 4, 8, 10, 12)
+    mx.eval(model.parameters())
+    step = nn.value_and_grad(model, lambda x: model(x).square().mean())
+    with (
+        emulated_metal() as emulation,
+        counted_copies(smallest=x.nbytes // 8) as copies,  # no weight
+    ):
+        mx.eval(step(x))
+    assert emulation.names
+    assert emulation.twins == []
+    assert copies.nbytes <= most * x.nbytes, copies.found

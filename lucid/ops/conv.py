@@ -17,6 +17,7 @@ from typing import Any
 
 from lucid import _cpu
 from lucid.geometry import ConvGeometry
+from lucid.layout import channels_first, channels_last, contiguous
 from lucid.ops.derivative import with_derivatives
 import mlx.core as mx
 
@@ -167,14 +168,15 @@ def _as_taken(
     """The arrays of a call in the dtype and layout of a formulation."""
     x, weight, bias = widened(formulation, x, weight, bias)
     if formulation.channels_last:
-        x = x.transpose(0, 2, 3, 4, 1)
+        # Here, so that the weight gradient has the same memory and no copy of its own.
+        x = contiguous(channels_last(x))
     return x, weight, bias
 
 
 def _as_given(formulation: Formulation, y: mx.array, dtype: mx.Dtype) -> mx.array:
     """The result in the layout and dtype of the call."""
     if formulation.channels_last:
-        y = y.transpose(0, 4, 1, 2, 3)
+        y = channels_first(y)
     return y if y.dtype == dtype else y.astype(dtype)
 
 
@@ -193,6 +195,7 @@ class _Differentiable:
 
         def vjp(arrays: Any, dy: mx.array) -> tuple[mx.array, ...]:
             x, w, *b = arrays
+            dy = self._contiguous(dy)
             bias_gradients = (_bias_gradient(dy, axis) for _ in b)
             return (
                 self.input_gradient(dy, w),
@@ -214,6 +217,7 @@ class _Differentiable:
 
         def vjp(arrays: Any, x: mx.array) -> tuple[mx.array, mx.array]:
             dy, w = arrays
+            x = self._contiguous(x)
             return self.forward(x, w), self.weight_gradient(x, dy)
 
         jvp = functools.partial(_tangent, self.input_gradient)
@@ -229,6 +233,10 @@ class _Differentiable:
 
         jvp = functools.partial(_tangent, self.weight_gradient)
         return with_derivatives(gradient, vjp, jvp)(x, dy)
+
+    def _contiguous(self, volumes: mx.array) -> mx.array:
+        """A cotangent, once for both derivatives that read it."""
+        return contiguous(volumes) if self.formulation.channels_last else volumes
 
 
 def _tangent(

@@ -17,6 +17,7 @@ from lucid._types import (
     one_of,
     real,
 )
+from lucid.layout import axis_in_memory, elementwise, in_memory_order
 from lucid.ops import activation as ops
 from lucid.ops.softmax import Normalized
 import mlx.core as mx
@@ -30,7 +31,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), elementwise."""
     check_real("input", input)
-    return mlx.nn.relu(input)
+    return elementwise(mlx.nn.relu, input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -45,7 +46,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     check_floating("input", input)
     check_approximate(approximate)
-    return (mlx.nn.gelu if approximate == "none" else mlx.nn.gelu_approx)(input)
+    function = mlx.nn.gelu if approximate == "none" else mlx.nn.gelu_approx
+    return elementwise(function, input)
 
 
 def check_approximate(approximate: str) -> None:
@@ -56,7 +58,7 @@ def check_approximate(approximate: str) -> None:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x), elementwise."""
     check_floating("input", input)
-    return mlx.nn.silu(input)
+    return elementwise(mlx.nn.silu, input)
 
 
 def leaky_relu(
@@ -65,7 +67,7 @@ def leaky_relu(
     """x where x > 0, else negative_slope * x."""
     check_floating("input", input)
     negative_slope = real("negative_slope", negative_slope)
-    return ops.leaky_relu(input, negative_slope)
+    return elementwise(lambda x: ops.leaky_relu(x, negative_slope), input)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -92,10 +94,14 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         raise ValueError(
             f"`weight` must have shape (1,) or ({channels},), got {weight.shape}."
         )
-    spread = [1] * input.ndim
-    if weight.size > 1:
-        spread[1] = channels
-    return ops.prelu(input, weight.reshape(spread))
+
+    def of_channels(x: Tensor, channel_axis: int) -> Tensor:
+        spread = [1] * x.ndim
+        if weight.size > 1:
+            spread[channel_axis] = channels
+        return ops.prelu(x, weight.reshape(spread))
+
+    return in_memory_order(of_channels, input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -103,7 +109,9 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     check_floating("input", input)
     alpha = real("alpha", alpha)
     # A minimum's gradient at 0 goes to its second argument: x counts as negative.
-    return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input))
+    return elementwise(
+        lambda x: mx.maximum(x, 0.0) + alpha * mx.expm1(mx.minimum(0.0, x)), input
+    )
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -121,24 +129,33 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     alpha = real("alpha", alpha)
     if alpha == 0:
         raise ValueError("`alpha` (=0) must not be 0.")
-    return mx.maximum(input, 0.0) + alpha * mx.expm1(mx.minimum(0.0, input) / alpha)
+    return elementwise(
+        lambda x: mx.maximum(x, 0.0) + alpha * mx.expm1(mx.minimum(0.0, x) / alpha),
+        input,
+    )
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019)."""
     check_floating("input", input)
+    return elementwise(_mish, input)
+
+
+def _mish(x: Tensor) -> Tensor:
     # With e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2): one exponential,
     # in float32 since it is squared, and 1 beyond 20.
-    x = input.astype(mx.float32)
-    e = mx.exp(mx.minimum(x, 20.0))
+    wide = x.astype(mx.float32)
+    e = mx.exp(mx.minimum(wide, 20.0))
     ratio = e * (e + 2)
-    return (x * (ratio / (ratio + 2))).astype(input.dtype)
+    return (wide * (ratio / (ratio + 2))).astype(x.dtype)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
     check_floating("input", input)
-    return input * (mx.minimum(6.0, mx.maximum(0.0, input + 3)) / 6)
+    return elementwise(
+        lambda x: x * (mx.minimum(6.0, mx.maximum(0.0, x + 3)) / 6), input
+    )
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -146,27 +163,36 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     check_floating("input", input)
     beta = real("beta", beta)
     threshold = real("threshold", threshold)
-    scaled = beta * input
-    return mx.where(scaled > threshold, input, mx.logaddexp(scaled, 0.0) / beta)
+
+    def function(x: Tensor) -> Tensor:
+        scaled = beta * x
+        return mx.where(scaled > threshold, x, mx.logaddexp(scaled, 0.0) / beta)
+
+    return elementwise(function, input)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), elementwise."""
     check_real("input", input)
-    return mx.sigmoid(input)
+    return elementwise(mx.sigmoid, input)
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent, elementwise."""
     check_real("input", input)
-    return mx.tanh(input)
+    return elementwise(mx.tanh, input)
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
     check_floating("input", input)
     axis = axis_of("dim", dim, input.ndim)
-    return mx.softmax(input, axis=axis, precise=True)  # half types in float32
+
+    def along(x: Tensor, channel_axis: int) -> Tensor:
+        at = axis_in_memory(axis, channel_axis)
+        return mx.softmax(x, axis=at, precise=True)  # half types in float32
+
+    return in_memory_order(along, input)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
@@ -175,4 +201,8 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
     axis = axis_of("dim", dim, input.ndim)
     if input.size == 0:
         return input
-    return input - Normalized(input, axis).logsumexp
+
+    def along(x: Tensor, channel_axis: int) -> Tensor:
+        return x - Normalized(x, axis_in_memory(axis, channel_axis)).logsumexp
+
+    return in_memory_order(along, input)
