@@ -29,10 +29,10 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A block of Python, and what it prints, if the page says."""
+    """A block of Python, and what it prints."""
 
     code: str
-    output: str | None
+    output: str
     kind: str  # "", "slow" or "torch"
     place: str
 
@@ -44,7 +44,9 @@ def blocks(page: str) -> Iterator[Block]:
         line = text.count("\n", 0, match.start("code"))
         # Blank lines before, so that a traceback shows the line of the page.
         code = "\n" * line + match["code"]
-        yield Block(code, match["output"], match["kind"] or "", f"{page}:{line + 1}")
+        yield Block(
+            code, match["output"] or "", match["kind"] or "", f"{page}:{line + 1}"
+        )
 
 
 def run(page: str, kinds: Collection[str]) -> int:
@@ -54,9 +56,7 @@ def run(page: str, kinds: Collection[str]) -> int:
     for block in blocks(page):
         if block.kind not in kinds:
             continue
-        printed = _outcome(block, namespace)
-        if block.output is not None:
-            assert printed == block.output, block.place
+        assert _outcome(block, namespace) == block.output, block.place
         count += 1
     return count
 
@@ -70,7 +70,7 @@ def _outcome(block: Block, namespace: dict[str, Any]) -> str:
             exec(code, namespace)
     except Exception as error:
         named = f"{type(error).__name__}: "
-        if block.output is None or not block.output.startswith(named):
+        if not block.output.startswith(named):
             raise
         return f"{named}{error}\n"
     return printed.getvalue()

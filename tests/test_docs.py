@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 import re
+import subprocess
+import sys
 from typing import Any
 
 import lucid
@@ -45,6 +49,18 @@ def test_quick_blocks_run(page):
 @pytest.mark.parametrize("page", SLOW)
 def test_all_blocks_run(page):
     assert run(page, {"", "slow"})
+
+
+@pytest.mark.slow
+def test_the_script_for_several_machines_runs_as_two_processes(tmp_path):
+    script = tmp_path / "train.py"
+    (block,) = blocks("several_machines.md")
+    script.write_text(block.code)
+    launcher = Path(sys.executable).parent / "mlx.launch"
+    root = {"PYTHONPATH": str(DOCS.parent)}
+    command = [launcher, "-n", "2", "--", sys.executable, script]
+    subprocess.run(command, check=True, timeout=120, env=os.environ | root)
+    assert "0.weight" in lucid.load("model.npz")
 
 
 @pytest.mark.parametrize("page", PAGES)
