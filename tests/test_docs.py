@@ -19,6 +19,7 @@ from lucid import (
     models,
     nn,
     optim,
+    plot,
     program,
 )
 from lucid.nn import init
@@ -96,8 +97,8 @@ def documented() -> set[str]:
 def test_the_reference_has_every_public_name():
     lucids = {f"{m.__name__}.{name}" for m in MODULES for name in m.__all__}
     lucids |= {"lucid.metrics.dice", "lucid.metrics.hausdorff_distance"}
-    lucids |= {"lucid.distributed.materialize"}
-    modules = {m.__name__ for m in (*MODULES, optim, init, metrics, distributed)}
+    lucids |= {"lucid.distributed.materialize", "lucid.plot.slices"}
+    modules = {m.__name__ for m in (*MODULES, optim, init, metrics, distributed, plot)}
     same = {"lucid.files.load", "lucid.files.save", "lucid.files.CheckpointError"}
     same |= {"lucid.program.load_program", "lucid.Tensor"}
     dtypes = {f"lucid.{name}" for name in lucid.__all__ if is_dtype(name)}
