@@ -13,7 +13,7 @@ from lucid._types import (
     integer,
     resolve_dtype,
 )
-from lucid.geometry import ConvGeometry, conv_geometry
+from lucid.geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
 
 
 def explain(
@@ -24,7 +24,8 @@ def explain(
     """Which path each pass of a convolution takes on an Apple GPU, why, what it holds.
 
     Args:
-        layer_or_geometry: a `Conv3d` (lazy or not), or a `ConvGeometry`.
+        layer_or_geometry: a `Conv3d` or `ConvTranspose3d` (lazy or not), or the
+            `ConvGeometry` of a convolution.
         input_shape: (N, C, D, H, W), with a layer.
         dtype: of the arrays; None is the layer's, or float32.
 
@@ -48,8 +49,10 @@ def explain(
     from lucid.choice import choose_on_gpu  # which imports this package
 
     geometry, weight = layer_or_geometry, None
+    # A transposed convolution is the input gradient of one, and the other way around.
+    transposed = hasattr(layer_or_geometry, "output_padding")
     if not isinstance(geometry, ConvGeometry):
-        geometry = _geometry_of(layer_or_geometry, input_shape)
+        geometry = _geometry_of(layer_or_geometry, input_shape, transposed)
         weight = layer_or_geometry.weight
     elif input_shape is not None:
         raise TypeError("`input_shape` goes with a layer; a geometry has its own.")
@@ -65,14 +68,20 @@ def explain(
         held.append("the input, padded by a Metal kernel")
     if not formulation.takes_half and resolved.size < 4:
         held.append("copies in float32")
-    shapes = f"{geometry.input_shape} -> {geometry.output_shape}"
-    lines = [f"{shapes}, {dtype_name(resolved)}"]
-    for name, pick in chosen.passes.items():
+    shapes, passes = [geometry.input_shape, geometry.output_shape], chosen.passes
+    if transposed:
+        shapes.reverse()
+        forward, input_gradient = passes["forward"], passes["input gradient"]
+        passes |= {"forward": input_gradient, "input gradient": forward}
+    lines = [f"{shapes[0]} -> {shapes[1]}, {dtype_name(resolved)}"]
+    for name, pick in passes.items():
         lines += [f"{name}: {pick.formulation.name}", f"  {pick.reason}"]
     return "\n".join([*lines, f"temporaries: {'; '.join(held)}"])
 
 
-def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
+def _geometry_of(
+    layer: Any, input_shape: Sequence[int] | None, transposed: bool
+) -> ConvGeometry:
     """A layer's geometry for an input that it need not have seen."""
     if not hasattr(layer, "padding_mode"):
         raise TypeError(f"`layer_or_geometry` is no Conv3d: {type(layer).__name__}.")
@@ -85,6 +94,16 @@ def _geometry_of(layer: Any, input_shape: Sequence[int] | None) -> ConvGeometry:
         raise ValueError(f"`input_shape` (={shape}) must be (N, C, D, H, W).")
     channels = layer.in_channels or shape[1]
     per_group = max(channels // layer.groups, 1)
+    if transposed:
+        return conv_transpose_geometry(
+            shape,
+            (channels, layer.out_channels // layer.groups, *layer.kernel_size),
+            stride=layer.stride,
+            padding=layer.padding,
+            output_padding=layer.output_padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
     return conv_geometry(
         shape,
         (layer.out_channels, per_group, *layer.kernel_size),
