@@ -149,6 +149,8 @@ class Guarded:
                 if not error <= allowed:  # a NaN is not
                     return f"wrong by {error:.1e} of the largest value"
         except Exception as error:  # noqa: BLE001  whatever Metal's compiler says
+            # Copies for the launch that failed may be queued, into memory freed by now.
+            mx.synchronize()
             return f"{type(error).__name__}: {error}"
         return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+from .declarations import forbidden_declarations
 from .errors import MissingToolError
 from .translate import plain
 
@@ -17,11 +18,12 @@ _ARGUMENTS = [
     *("-x", "c++", "-std=c++14"),  # of which Metal is an extension
     *("-nostdinc", "-nostdinc++", "-fno-exceptions", "-fno-rtti", "-fsyntax-only"),
     *("-Wdouble-promotion", "-Werror=double-promotion", "-Werror=return-type"),
-    *("-Wuninitialized", "-Werror=uninitialized"),
+    *("-Wuninitialized", "-Werror=uninitialized", "-Werror=vla"),
     *("-Wno-unknown-attributes", "-Wno-ignored-attributes"),
     "-ferror-limit=0",
     f"-I{_INCLUDE}",
 ]
+_FILE = "kernel.metal"
 _PRELUDE_LINES = 2
 _PRELUDE = "#include <metal_stdlib>\nusing namespace metal;\n"
 _THREADGROUP_ARRAY = re.compile(r"\bthreadgroup(\s+[^;*&(){}=]*(?:\[[^\];]+\]\s*)+;)")
@@ -42,13 +44,16 @@ def check(source: str) -> list[str]:
     # Clang wants what lies in an address space to be static.
     code = _THREADGROUP_ARRAY.sub(r"static threadgroup\1", plain(source))
     index = _cindex().Index.create()
-    files = [("kernel.metal", _PRELUDE + code)]
-    unit = index.parse("kernel.metal", args=_ARGUMENTS, unsaved_files=files)
-    return [
-        f"line {d.location.line - _PRELUDE_LINES}: {d.spelling}"
+    code = _PRELUDE + code
+    files = [(_FILE, code)]
+    unit = index.parse(_FILE, args=_ARGUMENTS, unsaved_files=files)
+    found = [
+        (d.location.line, d.spelling)
         for d in unit.diagnostics
         if d.severity >= _ERROR and not _MAKING_A_VECTOR.search(d.spelling)
     ]
+    found += forbidden_declarations(unit, _FILE, code)
+    return [f"line {line - _PRELUDE_LINES}: {what}" for line, what in found]
 
 
 def _cindex() -> Any:

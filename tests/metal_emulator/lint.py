@@ -18,6 +18,7 @@ _FORBIDDEN = {
     "a literal of type double": (
         r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?(?![\w.])"
     ),
+    "a literal of type long long": r"(?<!\w)\d[\da-fA-FxX]*[uU]?(?:ll|LL)[uU]?\b",
     "goto": r"\bgoto\b",
     "inline assembly": r"\b(?:__)?asm(?:__)?\b",
     "thread-local storage": r"\bthread_local\b",

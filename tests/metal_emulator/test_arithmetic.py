@@ -42,6 +42,20 @@ def test_fma_rounds_once():
     assert (got == np.float32(2.0**-24)).all()
 
 
+def test_subnormal_floats_are_zero_coming_in_and_going_out():
+    normal = float(np.finfo(np.float32).tiny)
+    x = mx.array([normal, normal / 2] * 32)
+    assert (result("y[i] = a[i] * 0.5f;", x) == 0).all()
+    assert (result("y[i] = a[i] * 4.0f;", x) == np.float32([4 * normal, 0] * 32)).all()
+    assert np.float32(normal) / 2 > 0  # and nothing is left of it afterwards
+
+
+def test_subnormal_halves_stay():
+    x = mx.full((64,), 2.0**-20, mx.float16)
+    got = result("y[i] = a[i] * half(0.5f);", x, dtype=mx.float16)
+    assert (got == np.float16(2.0**-21)).all()
+
+
 def test_integers_wrap_and_divide_as_in_c():
     source = "y[i] = int(uint(a[i]) * 2654435761u >> 3) + a[i] / 7 + a[i] % 7;"
     a = np.arange(-32, 32).astype(np.int32)

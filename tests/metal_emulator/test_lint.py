@@ -24,6 +24,8 @@ from .tiny_kernels import result
         ("float v = 1e-3;", "a literal of type double"),
         ("float v = 1.;", "a literal of type double"),
         ("float v = .5;", "a literal of type double"),
+        ("long v = 3LL;", "a literal of type long long"),
+        ("ulong v = 0xFFull;", "a literal of type long long"),
         ("goto end; end:;", "goto"),
         ("printf(0);", "printf"),
         ("float v = __builtin_expf(1.0f);", "a compiler's builtin"),
