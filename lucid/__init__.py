@@ -31,6 +31,7 @@ from lucid.joining import cat, stack
 from lucid.metal.guard import MetalKernelWarning
 from lucid.nn.summary import Summary, summary
 from lucid.program import load_program
+from lucid.tuning import autotune, get_autotune_state, set_autotune_state
 from mlx.core import (
     bfloat16,
     bool_,
@@ -60,6 +61,7 @@ __all__ = [
     "Summary",
     "Tensor",
     "arange",
+    "autotune",
     "bfloat16",
     "bool_",
     "cat",
@@ -72,6 +74,7 @@ __all__ = [
     "float64",
     "from_numpy",
     "full",
+    "get_autotune_state",
     "get_rng_state",
     "inference",
     "int8",
@@ -94,6 +97,7 @@ __all__ = [
     "randint",
     "randn",
     "save",
+    "set_autotune_state",
     "set_rng_state",
     "stack",
     "summary",

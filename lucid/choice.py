@@ -8,7 +8,7 @@ import functools
 import math
 from typing import NamedTuple
 
-from lucid import _device
+from lucid import _device, tuning
 from lucid._types import FLOAT_DTYPES
 from lucid.geometry import ConvGeometry
 from lucid.layout import in_memory_order
@@ -22,6 +22,8 @@ from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP, matrix_channels
 from lucid.ops.conv_patches import PATCHES, PATCHES_CHANNELS_LAST
 from lucid.ops.conv_plain import COLUMNS, MLX_PLAIN
 from lucid.ops.conv_winograd import WINOGRAD, wasted_planes
+from lucid.tuning import convolution as measuring
+from lucid.tuning import store
 import mlx.core as mx
 
 # Of the input, beside its taps: below SMALL the number of operations is what costs on a
@@ -77,8 +79,18 @@ def conv3d(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, C, D, H, W) -> (N, O, OD, OH, OW)."""
+    formulation = choose(geometry, x.dtype).formulation
+    return _conv3d_by(formulation, x, weight, bias, geometry)
+
+
+def _conv3d_by(
+    formulation: Formulation,
+    x: mx.array,
+    weight: mx.array,
+    bias: mx.array | None,
+    geometry: ConvGeometry,
+) -> mx.array:
     dtype = x.dtype
-    formulation = choose(geometry, dtype).formulation
     if geometry.padding_mode != "zeros" and not formulation.every_mode:
         # Widened first: the gradient adds up where padding repeats voxels.
         x, weight, bias = conv.widened(formulation, x, weight, bias)
@@ -98,7 +110,7 @@ def conv_transpose3d(
         bias: (C,) or None.
         geometry: of the convolution from C to O channels, padded with zeros.
     """
-    formulation = choose(geometry, x.dtype).formulation
+    formulation = choose(geometry, x.dtype, transposed=True).formulation
     plain = _device.is_plain()
     return conv.conv_transpose3d(formulation, x, weight, bias, geometry, plain)
 
@@ -128,11 +140,41 @@ def pad(
     return in_memory_order(lambda x, _: padding.pad(x, in_order, mode, value), x)
 
 
-def choose(geometry: ConvGeometry, dtype: mx.Dtype = mx.float32) -> Choice:
-    """What computes a convolution, its gradients and its transpose on this device."""
+def choose(
+    geometry: ConvGeometry, dtype: mx.Dtype = mx.float32, transposed: bool = False
+) -> Choice:
+    """What computes a convolution and its gradients, or its transpose, on this device.
+
+    By rules, or where `lucid.autotune` is on, whatever is the fastest here.
+    """
+    if tuning.enabled() and not _device.is_plain() and measuring.can_draw(geometry):
+        if _device.on_gpu():
+            state = _device.uses_metal(), store.generation()
+            return _measured(geometry, dtype, transposed, "gpu", *state)
+        # Half types are computed in float32.
+        state = False, store.generation()
+        return _measured(geometry, mx.float32, transposed, "cpu", *state)
+    return choose_by_rules(geometry, dtype)
+
+
+def choose_by_rules(geometry: ConvGeometry, dtype: mx.Dtype) -> Choice:
+    """The same, without measuring."""
     if _device.on_gpu():
         return choose_on_gpu(geometry, dtype, metal=_device.uses_metal())
     return choose_on_cpu(geometry, plain=_device.is_plain())
+
+
+@functools.lru_cache(maxsize=1024)
+def _measured(
+    geometry: ConvGeometry, dtype: mx.Dtype, transposed: bool, *_: object
+) -> Choice:
+    """What is the fastest here, measured now or before; a state is part of the key."""
+    rule = [
+        pick.formulation for pick in choose_by_rules(geometry, dtype).passes.values()
+    ]
+    call = None if transposed else functools.partial(_conv3d_by, geometry=geometry)
+    found = measuring.fastest(geometry, dtype, rule, candidates(geometry), call)
+    return Choice(*(Pick(*formulation_and_reason) for formulation_and_reason in found))
 
 
 def candidates(geometry: ConvGeometry) -> list[Formulation]:

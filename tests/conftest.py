@@ -16,6 +16,7 @@ from lucid.ops.conv_winograd import WINOGRAD
 import mlx.core as mx
 import pytest
 
+os.environ.setdefault("LUCID_CACHE", "0")  # no test writes to the user's
 _DEVICES = {"cpu": mx.cpu, "gpu": mx.gpu}
 mx.set_default_device(mx.Device(_DEVICES[os.environ.get("LUCID_TEST_DEVICE", "cpu")]))
 

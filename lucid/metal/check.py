@@ -155,6 +155,17 @@ def _draw(shape: Sequence[int], dtype: mx.Dtype) -> mx.array:
     return mx.array(random.astype(np.float32)).astype(dtype)
 
 
+Compared = list[tuple[mx.array, mx.array]]
+
+
+class Comparison(NamedTuple):
+    """What is compared: of a dtype, what was computed and what it should be."""
+
+    what: str
+    case: str
+    compute: Callable[[mx.Dtype], Compared]
+
+
 class Row(NamedTuple):
     """What was compared, its error in each dtype, and whether all are small enough."""
 
@@ -164,17 +175,21 @@ class Row(NamedTuple):
     agrees: bool
 
 
-def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
+def comparisons(cases: dict[str, Case]) -> Iterator[Comparison]:
     """Every kernel against its twin."""
     for name, case in cases.items():
         g = case.geometry
         sides = (g.padding, g.padding_mode)
         for what, pair in CONVOLUTIONS.items():
-            yield _row(what, name, lambda t, p=pair, c=case: _pair(p, c, t, c.geometry))
+            compute = functools.partial(_pair, pair, case, g)
+            yield Comparison(what, name, compute)
         for what, pair in PADS.items() if g.padding_mode != "zeros" else ():
-            yield _row(
-                what, name, lambda t, p=pair, c=case, s=sides: _pair(p, c, t, *s)
-            )
+            yield Comparison(what, name, functools.partial(_pair, pair, case, *sides))
+
+
+def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
+    """Every kernel against its twin."""
+    return map(_row, comparisons(cases))
 
 
 def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
@@ -182,24 +197,21 @@ def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
     for name, case in cases.items():
         chosen = choice.choose_on_gpu(case.geometry, mx.float32, metal=True)
         path = chosen.formulation.name
-        yield _row(path, name, lambda dtype, case=case: _both_devices(case, dtype))
+        yield _row(Comparison(path, name, functools.partial(_both_devices, case)))
 
 
-Compared = list[tuple[mx.array, mx.array]]
-
-
-def _row(what: str, case: str, compute: Callable[[mx.Dtype], Compared]) -> Row:
-    """`compute(dtype)` gives what was computed and what it should be."""
+def _row(comparison: Comparison) -> Row:
     errors, agrees = [], True
     for dtype, tolerance in TOLERANCES.items():
         try:
-            error = max(_distance(got, want) for got, want in compute(dtype))
+            pairs = comparison.compute(dtype)
+            error = max(_distance(got, want) for got, want in pairs)
             errors.append(f"{error:.1e}")
             agrees &= error <= tolerance  # a NaN is not
         except Exception as problem:  # noqa: BLE001  what Metal's compiler says
             errors.append(f"{type(problem).__name__}: {problem}")
             agrees = False
-    return Row(what, case, errors, agrees)
+    return Row(comparison.what, comparison.case, errors, agrees)
 
 
 def _distance(got: mx.array, want: mx.array) -> float:
@@ -208,7 +220,8 @@ def _distance(got: mx.array, want: mx.array) -> float:
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def _pair(pair: Pair, case: Case, dtype: mx.Dtype, *options: Any) -> Compared:
+def _pair(pair: Pair, case: Case, *options_and_dtype: Any) -> Compared:
+    *options, dtype = options_and_dtype
     arrays = arrays_of(case, dtype)
     chosen = [arrays[name] for name in pair.arrays]
     return [(pair.kernel(*chosen, *options), pair.twin(*chosen, *options))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lucid import _device
+from lucid import _device, tuning
 from lucid._types import (
     DTypeLike,
     check_float_dtype,
@@ -22,6 +22,8 @@ def explain(
     dtype: DTypeLike = None,
 ) -> str:
     """Which path each pass of a convolution takes on an Apple GPU, why, what it holds.
+
+    Where `lucid.autotune` is on, it is measured, now or before.
 
     Args:
         layer_or_geometry: a `Conv3d` or `ConvTranspose3d` (lazy or not), or the
@@ -46,7 +48,7 @@ def explain(
           mx.conv3d would do 256 times the products: 16 -> 16 channels, not 1 -> 1
         temporaries: a copy of the weight, and partial sums of its gradient
     """
-    from lucid.choice import choose_on_gpu  # which imports this package
+    from lucid.choice import choose, choose_on_gpu  # which imports this package
 
     geometry, weight = layer_or_geometry, None
     # A transposed convolution is the input gradient of one, and the other way around.
@@ -60,8 +62,12 @@ def explain(
         dtype = weight.dtype
     resolved = resolve_dtype(dtype)
     check_float_dtype("dtype", resolved)
-    metal = not _device.metal_switched_off()
-    chosen = choose_on_gpu(geometry, resolved, metal=metal)
+    if tuning.enabled() and _device.uses_metal():
+        with _device.running_on("gpu"):
+            chosen = choose(geometry, resolved)
+    else:
+        metal = not _device.metal_switched_off()
+        chosen = choose_on_gpu(geometry, resolved, metal=metal)
     formulation = chosen.formulation
     held = [formulation.temporaries]
     if geometry.padding_mode != "zeros" and not formulation.every_mode:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import signal
 import sys
 import warnings
+
+import lucid
 
 from tests.fuzz import calls, runner
 from tests.fuzz.verdict import Verdict, judged
@@ -37,6 +40,7 @@ def make_calls(seed: int, start: int, stop: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
+    os.environ["LUCID_CACHE"] = "0"
     for number in range(start, stop):
         call = calls.make(seed, number)
         print(number, call, flush=True)
@@ -46,6 +50,7 @@ def make_calls(seed: int, start: int, stop: int) -> None:
         except Exception as error:  # noqa: BLE001 - of a look at what was left
             verdict = Verdict(fault=f"cannot be looked at: {error!r}")
         signal.alarm(0)
+        lucid.autotune(False)
         told = {
             "call": str(call),
             "target": call.target.name,

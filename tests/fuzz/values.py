@@ -78,7 +78,7 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "indices": ("mx.zeros((2, 4, 2, 3, 3), mx.int32)",),
     "array": ("np.ones((2, 3))",),
     "data": ("[[1.0, 2.0]]", "3", "np.ones((2, 3))"),
-    "new_state": ("lucid.get_rng_state()",),
+    "new_state": ("lucid.get_rng_state()", "lucid.get_autotune_state()"),
     "state": ("{'a': mx.ones(2)}",),
     "state_dict": ("{}", "{'weight': mx.ones((2, 4, 1, 1, 1))}"),
     "path": ("'weights.npz'", "'weights.safetensors'"),

@@ -1,0 +1,188 @@
+"""Times that were measured on this machine, in memory and in a file.
+
+The file is JSON in the user's cache folder, one for each machine, BLAS and version; it
+is read once, before the first measurement, and written beside and renamed after each.
+Whatever is wrong with it, or with the folder, it is as if it was not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+import sys
+import threading
+from typing import Any
+
+from lucid.files.atomic import replacing
+from lucid.tuning.machine import machine
+from lucid.tuning.timing import Times
+import mlx.core as mx
+import numpy as np
+
+VARIABLE = "LUCID_CACHE"
+FORMAT = 1
+LARGEST_FILE = 2**24  # some 20,000 geometries
+
+Table = dict[str, dict[str, Times]]
+"""Times by problem, then by pass."""
+
+lock = threading.RLock()
+_table: Table = {}  # of this process: measured, or taken over
+_generation = 0
+_file: Path | None = None  # the file that was read, and what was in it
+_file_table: Table = {}
+
+
+def get_autotune_state() -> mx.array:
+    """What `lucid.autotune` has measured: bytes (of JSON), to be kept in a checkpoint.
+
+    Training that is resumed is exact only if the same formulations compute it: where
+    they are measured, restore them before the first step, on any machine.
+
+    Example:
+        >>> import lucid
+        >>> lucid.set_autotune_state(lucid.get_autotune_state())
+    """
+    with lock:
+        text = json.dumps({"format": FORMAT, "times": {**_from_file(), **_table}})
+    return mx.array(np.frombuffer(text.encode(), np.uint8))
+
+
+def set_autotune_state(new_state: mx.array) -> None:
+    """Take over what `get_autotune_state` returned, in place of what was measured here.
+
+    The file in the cache folder stays as it is.
+
+    Raises:
+        TypeError: if `new_state` is not what `get_autotune_state` returned.
+    """
+    table = None
+    if isinstance(new_state, mx.array) and new_state.dtype == mx.uint8:
+        table = _parsed(bytes(np.array(new_state)), of_this_machine=False)
+    if table is None:
+        raise TypeError("`new_state` must be what get_autotune_state returned.")
+    global _generation
+    with lock:
+        _table.update(table)
+        _generation += 1
+
+
+def forget() -> None:
+    """Forget what this process knows; the file stays, and is read again."""
+    global _generation, _file
+    with lock:
+        _table.clear()
+        _file_table.clear()
+        _file = None
+        _generation += 1
+
+
+def generation() -> int:
+    """Counts whenever known times were replaced, so that choices can be made anew."""
+    return _generation
+
+
+def look_up(problem: str, what: str) -> Times:
+    """The times of a problem's pass; empty if it was never measured here."""
+    with lock:
+        passes = _table.get(problem) or _from_file().get(problem, {})
+        return passes.get(what, {})
+
+
+def keep(problem: str, what: str, times: Times) -> None:
+    """Remember times, here and in the file."""
+    with lock:
+        _table[problem] = {**_from_file().get(problem, {}), **_table.get(problem, {})}
+        _table[problem][what] = times
+        _write()
+
+
+def path() -> Path | None:
+    """The file of this machine; None if there is to be none.
+
+    `LUCID_CACHE` names the folder, `0` for none; otherwise it is Lucid's in
+    `XDG_CACHE_HOME`, `~/.cache` or, on a Mac, `~/Library/Caches`.
+    """
+    told = os.environ.get(VARIABLE, "")
+    if told.lower() in ("0", "off", "none"):
+        return None
+    digest = hashlib.blake2b(_line(machine()).encode(), digest_size=6).hexdigest()
+    folder = Path(told) if told else _default_folder()
+    return None if folder is None else folder / f"autotune-{digest}.json"
+
+
+def _default_folder() -> Path | None:
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(xdg):
+        return Path(xdg, "lucid")
+    with contextlib.suppress(RuntimeError):  # there is no home
+        mac = sys.platform == "darwin"
+        return Path.home() / ("Library/Caches" if mac else ".cache") / "lucid"
+    return None
+
+
+def _from_file() -> Table:
+    """The file's times, read once."""
+    global _file, _file_table
+    file = path()
+    if file != _file:
+        _file, _file_table = file, {} if file is None else _load(file)
+    return _file_table
+
+
+def _load(file: Path) -> Table:
+    with contextlib.suppress(OSError, ValueError):
+        if file.is_file() and file.stat().st_size <= LARGEST_FILE:
+            return _parsed(file.read_bytes(), of_this_machine=True) or {}
+    return {}
+
+
+def _write() -> None:
+    """This process's times over what the file has by now."""
+    file = path()
+    if file is None:
+        return
+    with contextlib.suppress(OSError):  # a folder that cannot be written
+        table = {**_load(file), **_table}
+        content = {"format": FORMAT, "machine": machine(), "times": table}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as stream:
+            stream.write(json.dumps(content, indent=1).encode())
+
+
+def _parsed(content: bytes, of_this_machine: bool) -> Table | None:
+    """The times in a file or a state, or None if it is anything else."""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or read.get("format") != FORMAT:
+        return None
+    if of_this_machine and read.get("machine") != machine():
+        return None
+    table = read.get("times")
+    return table if _is_table(table) else None
+
+
+def _is_table(table: Any) -> bool:
+    def is_time(value: Any) -> bool:
+        return value is None or (
+            type(value) in (int, float) and math.isfinite(value) and value >= 0
+        )
+
+    return isinstance(table, dict) and all(
+        isinstance(passes, dict)
+        and all(
+            isinstance(times, dict) and all(map(is_time, times.values()))
+            for times in passes.values()
+        )
+        for passes in table.values()
+    )
+
+
+def _line(about: dict[str, str]) -> str:
+    return json.dumps(about, sort_keys=True)

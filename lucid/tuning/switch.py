@@ -1,0 +1,62 @@
+"""Whether formulations are measured, or chosen by rules."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from lucid._types import flag, shown
+
+VARIABLE = "LUCID_AUTOTUNE"
+
+_ON = ("1", "on", "true", "yes")
+_OFF = ("", "0", "off", "false", "no", "none")
+
+_switched: bool | None = None  # by `autotune`; None leaves it to the variable
+
+
+def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[object]:
+    """Measure which formulation of a convolution is the fastest, instead of rules.
+
+    The first call of a convolution of a geometry, dtype and pass times every
+    formulation that fits on random arrays, and remembers the fastest for good. As a
+    context, it is switched back at its end. `LUCID_AUTOTUNE=1` switches it on for a
+    program that is left as it is.
+
+    Args:
+        enabled: whether to measure from here on.
+
+    Raises:
+        TypeError: if `enabled` is no bool.
+
+    Example:
+        >>> import lucid
+        >>> with lucid.autotune(False):
+        ...     y = lucid.nn.Conv3d(4, 8, 3)(lucid.ones(1, 4, 8, 8, 8))
+    """
+    global _switched
+    before, _switched = _switched, flag("enabled", enabled)
+    back = contextlib.ExitStack()
+    back.callback(_switch_back, before)
+    return back
+
+
+def _switch_back(before: bool | None) -> None:
+    global _switched
+    _switched = before
+
+
+def enabled() -> bool:
+    """Whether formulations are measured, asked at every call.
+
+    Raises:
+        ValueError: if LUCID_AUTOTUNE is set to what is neither yes nor no.
+    """
+    if _switched is not None:
+        return _switched
+    value = os.environ.get(VARIABLE, "")
+    if value.lower() in _OFF:
+        return False
+    if value.lower() in _ON:
+        return True
+    raise ValueError(f"`{VARIABLE}` (={shown(value)}) must be 1 or 0.")

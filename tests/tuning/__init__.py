@@ -1,0 +1,1 @@
+"""Formulations that are measured."""
