@@ -3,7 +3,16 @@
 Run: python examples/benchmark_calls.py
 """
 
+from pathlib import Path
+import sys
 import timeit
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 from lucid import nn
 
@@ -46,4 +55,6 @@ def main(depth: int = 50) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    about = (__doc__ or "").splitlines()[0]
+    command_line.Parser(prog="benchmark_calls", description=about).parse_args()
+    command_line.run(main)

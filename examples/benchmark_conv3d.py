@@ -25,11 +25,16 @@ import tempfile
 import time
 from typing import Any
 
-import lucid  # noqa: F401  # before mlx, to bring it a fast BLAS on Linux
-import mlx.core as mx
-
 sys.path.insert(0, str(Path(__file__).parent))
 
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
+
+import lucid  # noqa: F401  # before mlx, to bring it a fast BLAS on Linux
+
+# isort: split
 from benchmark_contenders import (
     CONTENDERS,
     TOLERANCES,
@@ -46,6 +51,7 @@ from benchmark_report import (
     save_picture,
 )
 from benchmark_shapes import SETS, Case, select
+import mlx.core as mx
 
 DIRECTIONS = ("forward", "forward+backward")
 COMPARED = ("output", "input's gradient", "weight's gradient", "bias's gradient")
@@ -155,9 +161,9 @@ def settings(options: argparse.Namespace) -> list[str]:
 
 def common_parser(description: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = command_line.Parser(description=description)
     add = parser.add_argument
-    add("--repeats", type=int, default=7, help="rounds (7)")
+    add("--repeats", type=command_line.whole(1), default=7, help="rounds (7)")
     add("--device", choices=("cpu", "gpu"), help="default: MLX's")
     add(
         "--allocator",
@@ -178,8 +184,6 @@ def check_options(
         options.repeats = 1
     options.device = options.device or mx.default_device().type.name
     options.allocator = options.allocator or allocator()
-    if options.repeats < 1:
-        parser.error("--repeats must be positive")
     if not mx.is_available(getattr(mx, options.device)):
         parser.error(f"--device {options.device}: this machine has none")
     if sys.platform != "linux" and options.allocator != "stock":
@@ -247,4 +251,4 @@ def publish(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

@@ -27,16 +27,20 @@ from typing import Any
 # PyTorch's threads fall asleep while the others' turns last, unless they spin longer.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-import lucid.nn.functional as F
-import mlx.core as mx
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 from benchmark_contenders import DisagreementError, check_agreement, torch_device
 from benchmark_conv3d import timed
 from benchmark_layer_cases import CASES, Case, Function
 from benchmark_report import machine
+import lucid.nn.functional as F
+import mlx.core as mx
+import numpy as np
 
 TOLERANCE = 2e-4  # of the largest value; sums of up to 96^3 float32 numbers
 
@@ -156,18 +160,16 @@ def print_table(results: dict[str, dict[str, float]]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time layers, forward and backward.")
+    parser = command_line.Parser(description="Time layers, forward and backward.")
     add = parser.add_argument
     add("--layers", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    add("--repeats", type=int, default=11, help="rounds (11)")
+    add("--repeats", type=command_line.whole(1), default=11, help="rounds (11)")
     add("--device", choices=("cpu", "gpu"), help="default: MLX's")
     add("--quick", action="store_true", help="one round, to see that all agree")
     add("--json", type=Path, metavar="FILE", help="write the times")
     options = parser.parse_args(arguments)
     options.repeats = 1 if options.quick else options.repeats
     options.device = options.device or mx.default_device().type.name
-    if options.repeats < 1:
-        parser.error("--repeats must be positive")
     if not mx.is_available(getattr(mx, options.device)):
         parser.error(f"--device {options.device}: this machine has none")
     return options
@@ -194,4 +196,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

@@ -18,6 +18,13 @@ import resource
 import subprocess
 import sys
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
+
 from benchmark_contenders import CONTENDERS, problem
 from benchmark_shapes import SETS
 import mlx.core as mx
@@ -87,5 +94,11 @@ def _status(field: str) -> int:
 
 
 if __name__ == "__main__":
-    with mx.stream(getattr(mx, sys.argv[3])):
-        print(json.dumps(measure(*sys.argv[1:])))
+    about = (__doc__ or "").splitlines()[0]
+    parser = command_line.Parser(prog="benchmark_memory", description=about)
+    parser.add_argument("shape", choices=SETS["all"], metavar="SHAPE")
+    parser.add_argument("contender", choices=CONTENDERS)
+    parser.add_argument("device", choices=("cpu", "gpu"))
+    asked = parser.parse_args()
+    with mx.stream(getattr(mx, asked.device)):
+        print(json.dumps(measure(asked.shape, asked.contender, asked.device)))

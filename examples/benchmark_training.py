@@ -17,8 +17,16 @@ from collections.abc import Callable, Sequence
 import importlib
 import importlib.util
 import os
+from pathlib import Path
 import sys
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 from benchmark_contenders import DisagreementError, check_agreement, torch_device
 from benchmark_conv3d import (
@@ -195,4 +203,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import contextlib
 import itertools
 from pathlib import Path
 import sys
-from typing import Any, NoReturn
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 import lucid  # before mlx, to bring it a fast BLAS on Linux
 from lucid import distributed, nn, optim
 import mlx.core as mx
 import mlx.nn
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from volumes import Scan, VolumeError, extended, load_scan, save_nifti, save_picture
 
 PATCH = 16  # voxels along each axis
@@ -157,11 +158,15 @@ def denoise(model: Denoiser, noisy: np.ndarray, tile: int = 64) -> np.ndarray:
 
 def psnr(clean: np.ndarray, volume: np.ndarray) -> float:
     """Peak signal to noise in dB, for intensities from 0 to 1."""
+    from skimage.metrics import peak_signal_noise_ratio
+
     return float(peak_signal_noise_ratio(clean, volume, data_range=1))
 
 
 def ssim(clean: np.ndarray, volume: np.ndarray) -> float:
     """Structural similarity; nan for a scan too thin for its window."""
+    from skimage.metrics import structural_similarity
+
     window = min(7, (min(clean.shape) - 1) // 2 * 2 + 1)
     if window < 3:
         return float("nan")
@@ -175,6 +180,8 @@ def compare(scan: Scan, noisy: np.ndarray, denoised: np.ndarray) -> None:
     The Gaussian filter is given its best width for each column, chosen by looking at
     the clean scan.
     """
+    from scipy.ndimage import gaussian_filter
+
     clean = scan.test
     inside = clean > 0.05 * clean.max()
     blurred = [gaussian_filter(noisy, width) for width in np.arange(0.3, 2.01, 0.05)]
@@ -189,6 +196,8 @@ def compare(scan: Scan, noisy: np.ndarray, denoised: np.ndarray) -> None:
         similar = max(ssim(clean, volume) for volume in volumes)
         within = max(psnr(clean[inside], volume[inside]) for volume in volumes)
         print(f"{name:28}{best:7.2f} dB{similar:8.3f}{within:11.2f} dB")
+    if min(clean.shape) < 3:
+        print("no SSIM: it compares windows of 3 voxels or more along every axis")
     share = inside.mean()
     print(f"on the {clean.shape} voxels of the test part, {share:.0%} of them inside")
 
@@ -242,41 +251,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(description=(__doc__ or "").splitlines()[0])
-    add = parser.add_argument
+    about = (__doc__ or "").splitlines()[0]
+    parser = command_line.Parser(prog="denoise_mri", description=about)
+    add, natural = parser.add_argument, command_line.whole(1)
+    noise = command_line.between(0, 10)
     add("--volume", type=Path, help="a NIfTI scan (or any nibabel reads), 3-D or 4-D")
-    add("--epochs", type=_positive, default=6, help=f"of {STEPS} steps each")
-    add("--batch", type=_positive, default=2, help="patches a step, over all processes")
-    add("--noise", type=_noise, default=0.1, help="sigma, of the intensity range")
+    add("--epochs", type=natural, default=6, help=f"of {STEPS} steps each (6)")
+    add("--batch", type=natural, default=2, help="patches a step, of all processes (2)")
+    add("--noise", type=noise, default=0.1, help="sigma, of the intensities (0.1)")
     add("--device", choices=["cpu", "gpu", "metal"], help="default: MLX's")
-    add("--seed", type=_seed, default=0)
+    add("--seed", type=command_line.whole(0), default=0, help="of all that is drawn")
     add("--out", type=Path, default=Path("out/denoise_mri"), help="folder for results")
     return parser.parse_args(argv)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"denoise_mri: {message}\n")  # one line, without the usage
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
-    return int(text)
-
-
-def _noise(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < 10:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 10")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

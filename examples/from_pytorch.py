@@ -10,12 +10,19 @@ of its own, so that what comes after shows what a machine without it does.
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 from pathlib import Path
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 import lucid
 from lucid import nn, optim
@@ -46,15 +53,20 @@ np.savez(f"{folder}/pytorch.npz", x=x, y=y, milliseconds=1000 * sorted(times)[2]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="PyTorch to Lucid, by export.")
+    about = (__doc__ or "").splitlines()[0]
+    parser = command_line.Parser(prog="from_pytorch", description=about)
+    natural = command_line.whole(1)
     parser.add_argument("--pt2", type=Path, help="an exported program of your own")
-    parser.add_argument("--size", type=int, default=32, help="voxels along an axis")
-    parser.add_argument("--steps", type=int, default=20, help="steps of training")
+    parser.add_argument("--size", type=natural, default=32, help="voxels an axis (32)")
+    parser.add_argument("--steps", type=natural, default=20, help="of training (20)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.pt2 or export(Path(folder), options.size)
         assert "torch" not in sys.modules
-        net = lucid.load_program(path).eval()
+        try:
+            net = lucid.load_program(path).eval()
+        except (OSError, lucid.CheckpointError, NotImplementedError) as error:
+            sys.exit(f"from_pytorch: {error}")
         print(net)
         recorded = Path(folder) / "pytorch.npz"
         if recorded.exists():
@@ -64,12 +76,11 @@ def main() -> None:
 
 def export(folder: Path, size: int) -> Path:
     """Have PyTorch write `net.pt2`, and what it computes, in another process."""
-    try:
-        subprocess.run(
-            [sys.executable, "-c", EXPORT, str(folder), str(size)], check=True
-        )
-    except subprocess.CalledProcessError:
-        sys.exit("exporting needs PyTorch and MONAI: pip install torch monai")
+    if not all(map(importlib.util.find_spec, ("torch", "monai"))):
+        sys.exit("from_pytorch: to export, pip install torch monai; or give --pt2")
+    command = [sys.executable, "-c", EXPORT, str(folder), str(size)]
+    if subprocess.run(command).returncode:
+        sys.exit("from_pytorch: PyTorch could not export the network")
     return folder / "net.pt2"
 
 
@@ -108,4 +119,4 @@ def train(net: nn.Module, size: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -5,7 +5,16 @@ python examples/metal_paths.py
 
 from __future__ import annotations
 
+from pathlib import Path
+import sys
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
 
 from lucid.choice import choose_on_gpu
 from lucid.geometry import ConvGeometry
@@ -59,4 +68,6 @@ def rows() -> list[str]:
 
 
 if __name__ == "__main__":
+    about = (__doc__ or "").splitlines()[0]
+    command_line.Parser(prog="metal_paths", description=about).parse_args()
     print("\n".join(rows()))

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 import zlib
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
 import numpy as np
 
 SMALLEST = 8  # voxels; thinner axes are extended, so that reflection has room
 
 # What nibabel, NumPy and the decompressors raise for a file that is no scan.
-_UNREADABLE = (OSError, EOFError, ValueError, TypeError, ImageFileError, zlib.error)
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, ImportError, zlib.error)
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
 
 class VolumeError(ValueError):
@@ -52,8 +47,6 @@ def load_scan(path: Path | None) -> Scan:
         with as_file(files("nibabel") / "tests" / "data" / "example4d.nii.gz") as own:
             return load_scan(own)
     voxels, image = read_voxels(path)
-    if voxels.ndim not in (3, 4) or 0 in voxels.shape:
-        raise VolumeError(f"{path} has shape {voxels.shape}: a scan is 3-D or 4-D")
     if voxels.ndim == 4:
         train, test, image = voxels[..., 0], voxels[..., 1], image.slicer[..., 1]
         split = "first repeat to train, second to test"
@@ -72,23 +65,74 @@ def load_scan(path: Path | None) -> Scan:
 def read_voxels(path: Path) -> tuple[np.ndarray, Any]:
     """The voxels of a scan as float32, trailing axes of one dropped, and its image.
 
+    The image is NIfTI, whatever the file is: MGH, MINC, Analyze, PAR/REC, ...
+
     Raises:
-        VolumeError: if the file cannot be read as a scan of real numbers.
+        VolumeError: if the file is no scan, 3-D or 4-D, of real numbers; says what to
+            do where something can be done.
     """
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import SpatialImage
+
     try:
         image: Any = nib.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ValueError("it holds no voxels")
         if np.dtype(image.get_data_dtype()).kind not in "biuf":
             raise ValueError(
                 f"its voxels are {image.get_data_dtype()}, not real numbers"
             )
         with np.errstate(over="ignore", invalid="ignore"):
             voxels = np.asarray(image.dataobj).astype(np.float32)
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, ImageFileError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise VolumeError(f"{path} cannot be read as a scan: {reason}") from error
+        told = _advice(path, error) or f"cannot be read as a scan: {reason}"
+        raise VolumeError(f"{path} {told}") from error
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels, image = voxels[..., 0], image.slicer[..., 0]
-    return voxels, image
+        voxels = voxels[..., 0]
+    is_minc = isinstance(image, nib.Minc1Image)  # its repeats come first
+    if voxels.ndim not in (3, 4) or 0 in voxels.shape or (is_minc and voxels.ndim > 3):
+        convert = " (in NIfTI's order: convert it with mnc2nii)" if is_minc else ""
+        raise VolumeError(
+            f"{path} has shape {image.shape}: a scan is 3-D, or 4-D with repeats "
+            f"last{convert}"
+        )
+    header = nib.Nifti1Header.from_header(image.header, check=False)
+    header.set_data_dtype(np.float32)
+    return voxels, nib.Nifti1Image(voxels, image.affine, header)
+
+
+def _advice(path: Path, error: Exception) -> str:
+    """What to do about a file that nibabel cannot read, if it is a known kind."""
+    if path.is_dir():
+        return (
+            "is a folder: name a file in it, or if these are DICOM files make one of "
+            f"them: dcm2niix -z y -o . {path}"
+        )
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".ima"):
+        return (
+            "is DICOM, one slice of a scan: make a NIfTI file of its folder, "
+            f"dcm2niix -z y -o . {path.parent}"
+        )
+    if path.suffix.lower() in _PICTURES:
+        return (
+            "is a 2-D picture, and a scan is 3-D: stack its slices in one array and "
+            "save that with nibabel, as NIfTI"
+        )
+    if path.suffix == ".npy":
+        return (
+            "is an array without voxel sizes: nibabel.save(nibabel.Nifti1Image(array, "
+            "affine), 'scan.nii.gz') makes a scan of it"
+        )
+    if isinstance(error, ImportError):
+        return f"needs h5py to be read: pip install h5py, or mnc2nii {path} makes NIfTI"
+    is_short = isinstance(error, EOFError | zlib.error) or "got" in str(error)
+    return "ends too early, or is damaged: copy or download it again" * is_short
 
 
 def _scaled(
@@ -119,9 +163,10 @@ def extended(volume: np.ndarray) -> np.ndarray:
 
 def save_nifti(scan: Scan, volume: np.ndarray, path: Path) -> None:
     """Write a volume of the test part, at its place and in its intensities."""
+    import nibabel as nib
+
     intensities = volume * (scan.high - scan.low) + scan.low
     header = scan.image.header.copy()
-    header.set_data_dtype(np.float32)
     header.set_slope_inter(1, 0)
     nib.save(
         nib.Nifti1Image(intensities.astype(np.float32), scan.image.affine, header), path
@@ -130,65 +175,17 @@ def save_nifti(scan: Scan, volume: np.ndarray, path: Path) -> None:
 
 def save_picture(scan: Scan, volumes: dict[str, np.ndarray], path: Path) -> None:
     """Three orthogonal slices of each volume, and what was taken from the noisy one."""
+    import lucid
+
     taken = volumes["noisy"] - volumes["denoised"]
-    zooms = np.array(scan.image.header.get_zooms()[:3], float)
-    extent = zooms * scan.test.shape  # mm
-    planes = [("axial", 2, (0, 1)), ("coronal", 1, (0, 2)), ("sagittal", 0, (1, 2))]
-    heights = [extent[up] for _, _, (_, up) in planes]
-    scale = 2.6 / max(extent[across] for _, _, (across, _) in planes)
-    columns = len(volumes) + 1
-    fig, axes = plt.subplots(
-        *(3, columns),
-        figsize=(2.6 * columns + 0.6, scale * sum(heights) + 0.6),
-        height_ratios=heights,
-        layout="constrained",
+    shown = {title: volume.T for title, volume in volumes.items()}  # z first
+    spacing = scan.image.header.get_zooms()[2::-1]
+    figure: Any = lucid.plot.slices(
+        {**shown, "noise taken": taken.T}, spacing=spacing, vmin=0, vmax=1
     )
     limit = float(np.percentile(np.abs(taken), 99.5)) or 1.0
-    gray: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
-    signed: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    titles = [*volumes, "noise taken"]
-    shown: Any = None
-    for row, (plane, axis, (across, up)) in zip(axes, planes, strict=True):
-        middle = scan.test.shape[axis] // 2
-        for ax, volume in zip(row, [*volumes.values(), taken], strict=True):
-            shown = ax.imshow(
-                np.take(volume, middle, axis=axis).T,
-                origin="lower",
-                aspect=zooms[up] / zooms[across],
-                **(signed if volume is taken else gray),
-            )
-            ax.set(xticks=[], yticks=[], frame_on=False)
-        row[0].set_ylabel(f"{plane}, {middle}", fontsize=9)
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title, fontsize=11)
-    label = "share of the intensity range"
-    fig.colorbar(shown, ax=axes[:, -1], shrink=0.8, label=label)
-    fig.savefig(path, dpi=90)
-    plt.close(fig)
-
-
-def save_outline(voxels: np.ndarray, mask: np.ndarray, zooms: Any, path: Path) -> None:
-    """Three orthogonal slices through a mask's middle, with its outline."""
-    middle = [int(np.round(places.mean())) for places in np.nonzero(mask)]
-    planes = [("axial", 2, (0, 1)), ("coronal", 1, (0, 2)), ("sagittal", 0, (1, 2))]
-    fig, axes = plt.subplots(1, 3, figsize=(10, 4), layout="constrained")
-    high = float(np.percentile(voxels, 99.5))
-    for ax, (plane, axis, (across, up)) in zip(axes, planes, strict=True):
-        ax.imshow(
-            np.take(voxels, middle[axis], axis=axis).T,
-            origin="lower",
-            aspect=zooms[up] / zooms[across],
-            cmap="gray",
-            vmin=0,
-            vmax=high,
-        )
-        ax.contour(
-            np.take(mask, middle[axis], axis=axis).T.astype(float),
-            levels=[0.5],
-            colors="tab:red",
-            linewidths=1.2,
-        )
-        ax.set(xticks=[], yticks=[], frame_on=False)
-        ax.set_title(f"{plane}, {middle[axis]}", fontsize=11)
-    fig.savefig(path, dpi=90)
-    plt.close(fig)
+    last = figure.axes[len(volumes) :: len(volumes) + 1]
+    for ax in last:
+        ax.images[0].set(cmap="RdBu_r", clim=(-limit, limit))
+    figure.colorbar(last[0].images[0], ax=last, shrink=0.8, label="share of the range")
+    figure.savefig(path, dpi=90)

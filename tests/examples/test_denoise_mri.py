@@ -58,12 +58,22 @@ def test_any_scan_runs_and_every_file_is_written(
     printed = capsys.readouterr().out
     assert "fresh lazy network: same output True" in printed
     assert "Gaussian filter" in printed
+    needs_room = "no SSIM: it compares windows of 3 voxels or more along every axis"
+    assert (needs_room in printed) == ("nan" in printed) == (min(test_shape) < 3)
     denoised = nib.load(out / "denoised.nii.gz")
     assert denoised.shape == test_shape
     assert denoised.get_data_dtype() == np.float32
     assert (np.diag(denoised.affine)[:3] == [2, 3, 4]).all()
     assert (out / "slices.png").read_bytes().startswith(b"\x89PNG")
     assert "head.weight" in lucid.load(out / "weights.npz")
+
+
+def test_a_scan_of_another_kind_is_denoised_into_nifti(quick, tmp_path):
+    voxels = np.random.default_rng(0).random((9, 8, 7)).astype(np.float32)
+    nib.save(nib.MGHImage(voxels, np.diag([2.0, 3.0, 4.0, 1.0])), tmp_path / "a.mgz")
+    assert quick("--volume", tmp_path / "a.mgz", "--out", tmp_path / "out") == 0
+    denoised = nib.load(tmp_path / "out" / "denoised.nii.gz")
+    assert denoised.header.get_zooms() == (2, 3, 4)
 
 
 def test_the_second_half_is_written_at_its_own_place(quick, tmp_path):
@@ -124,7 +134,8 @@ def test_a_bad_file_is_one_clear_line(quick, tmp_path, capsys, content, name):
     "arguments",
     [
         *(["--noise", "-1"], ["--noise", "nan"], ["--noise", "x"], ["--seed", "-1"]),
-        *(["--epochs", "0"], ["--epochs", "x"], ["--device", "tpu"]),
+        *(["--noise", "20"], ["--epochs", "0"], ["--epochs", "x"]),
+        *(["--batch", "0"], ["--device", "tpu"]),
     ],
 )
 def test_bad_options_are_refused_by_name(example, capsys, arguments):
