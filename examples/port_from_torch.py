@@ -25,6 +25,13 @@ import sys
 import tempfile
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
+
 NNUNET: dict[str, Any] = {
     "input_channels": 1,
     "n_stages": 3,
@@ -77,8 +84,9 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Weights from PyTorch to Lucid, and the difference of the outputs."
+    parser = command_line.Parser(
+        prog="port_from_torch",
+        description="Weights from PyTorch to Lucid, and the difference of the outputs.",
     )
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint of your own")
     parser.add_argument(
@@ -90,12 +98,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--arguments", type=arguments_of, help="the network's arguments, as JSON"
     )
-    parser.add_argument("--size", type=int, default=32, help="voxels along an axis")
+    parser.add_argument(
+        "--size", type=command_line.whole(1), default=32, help="voxels an axis (32)"
+    )
     options = parser.parse_args()
     if options.checkpoint is not None and not options.checkpoint.exists():
         parser.error(f"no file {options.checkpoint}")
-    if options.size < 1:
-        parser.error(f"--size {options.size}: must be positive")
     return options
 
 
@@ -177,4 +185,4 @@ def compare(name: str, arguments: Mapping[str, Any], path: Path, size: int) -> N
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

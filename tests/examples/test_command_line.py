@@ -47,7 +47,8 @@ def test_help_and_a_wrong_option_need_nothing_that_is_slow_to_load(script):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_while_it_loads_is_quiet(script, tmp_path):
     loading = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
-    (tmp_path / "lucid.py").write_text(loading)
+    for name in ("lucid", "torch"):
+        (tmp_path / f"{name}.py").write_text(loading)
     (tmp_path / "numpy.py").write_text("")
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / script)],
@@ -61,7 +62,7 @@ def test_ctrl_c_while_it_loads_is_quiet(script, tmp_path):
         assert process.stderr is not None
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == -signal.SIGINT
+        assert process.wait(timeout=20) in (-signal.SIGINT, 130)
         assert process.stderr.read() == ""
 
 
