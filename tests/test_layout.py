@@ -158,6 +158,8 @@ STEPS: dict[str, tuple[Callable[[], nn.Module], float]] = {
         lambda: Level(nn.ConvTranspose3d(4, 4, 3, 2, padding=1, output_padding=1)),
         2,
     ),
+    # Its patches are put in place once and gathered once.
+    "U-Net level, doubled": (lambda: Level(nn.ConvTranspose3d(4, 4, 2, 2)), 3),
     "separable convolution": (separable, 1),
 }
 

@@ -11,7 +11,9 @@ import dataclasses
 import math
 
 from lucid.geometry import ConvGeometry
-from lucid.ops.conv import Formulation, add_bias, rows
+from lucid.ops.bias import add_bias
+from lucid.ops.conv import Formulation, rows
+from lucid.ops.conv_fold import Fold
 import mlx.core as mx
 
 
@@ -50,19 +52,29 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
         *geometry.output_size,
     )
     x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4)  # (N, C, OD, KD, OH, KH, OW, KW)
+    return _put_back(x, geometry, first_axis=2)
+
+
+def _put_back(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
+    """Axes of outputs and taps in turn joined to those of the input."""
+    before = [(0, 0)] * first_axis
+    after = [(0, 0)] * (x.ndim - first_axis - 6)
     if geometry.kernel_size != geometry.stride:
         gaps = zip(geometry.kernel_size, geometry.stride, strict=True)
         ends = [end for k, s in gaps for end in ((0, 0), (0, s - k))]
-        x = mx.pad(x, [(0, 0), (0, 0), *ends])
-    whole = (n * s for n, s in zip(geometry.output_size, geometry.stride, strict=True))
-    x = x.reshape(*x.shape[:2], *whole)
+        x = mx.pad(x, [*before, *ends, *after])
+    whole = [n * s for n, s in zip(geometry.output_size, geometry.stride, strict=True)]
+    x = x.reshape(*x.shape[:first_axis], *whole, *x.shape[first_axis + 6 :])
     # The last gap may be shorter, or longer.
-    d, h, w = geometry.input_size
-    x = x[:, :, :d, :h, :w]
-    missing = [n - s for n, s in zip((d, h, w), x.shape[2:], strict=True)]
-    if not any(missing):
+    taken = tuple(slice(n) for n in geometry.input_size)
+    x = x[(slice(None),) * first_axis + taken]
+    missing = [
+        (0, max(n - whole_n, 0))
+        for n, whole_n in zip(geometry.input_size, whole, strict=True)
+    ]
+    if not any(map(any, missing)):
         return x
-    return mx.pad(x, [(0, 0), (0, 0), *((0, n) for n in missing)])
+    return mx.pad(x, [*before, *missing, *after])
 
 
 def _matrix(weight: mx.array, geometry: ConvGeometry) -> mx.array:
@@ -75,14 +87,26 @@ def forward_channels_last(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """(N, D, H, W, C): the patches times the weight, one group."""
+    matrix = weight.transpose(2, 3, 4, 1, 0).reshape(-1, geometry.out_channels)
+    rows = gather(x, geometry).reshape(-1, matrix.shape[0])
+    y = rows @ matrix if bias is None else mx.addmm(bias, rows, matrix)
+    return y.reshape(geometry.batch, *geometry.output_size, geometry.out_channels)
+
+
+def gather(x: mx.array, geometry: ConvGeometry) -> mx.array:
+    """(N, D, H, W, C) -> (N, OD, OH, OW, K * C)."""
     patches = _patches(x, geometry, first_axis=1)  # (N, OD, KD, OH, KH, OW, KW, C)
     if patches.ndim == 8:
         patches = patches.transpose(0, 1, 3, 5, 2, 4, 6, 7)
-    matrix = weight.transpose(2, 3, 4, 1, 0).reshape(-1, geometry.out_channels)
-    outputs = geometry.batch * math.prod(geometry.output_size)
-    rows = patches.reshape(outputs, matrix.shape[0])
-    y = rows @ matrix if bias is None else mx.addmm(bias, rows, matrix)
-    return y.reshape(geometry.batch, *geometry.output_size, geometry.out_channels)
+    channels = math.prod(geometry.kernel_size) * geometry.in_channels
+    return patches.reshape(geometry.batch, *geometry.output_size, channels)
+
+
+def put_back(x: mx.array, geometry: ConvGeometry) -> mx.array:
+    """The adjoint of `gather`: (N, OD, OH, OW, K * C) -> (N, D, H, W, C)."""
+    x = x.reshape(*x.shape[:4], *geometry.kernel_size, geometry.in_channels)
+    x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)  # (N, OD, KD, OH, KH, OW, KW, C)
+    return _put_back(x, geometry, first_axis=1)
 
 
 def _patches(x: mx.array, geometry: ConvGeometry, first_axis: int) -> mx.array:
@@ -123,11 +147,14 @@ PATCHES = dataclasses.replace(
     input_gradient=input_gradient,
     plain_transpose=True,
 )
-PATCHES_CHANNELS_LAST = Formulation.of(
-    "patches",
-    forward_channels_last,
-    temporaries="the voxels that are read, in the order of patches",
-    fits=lambda geometry: geometry.groups == 1 and _fits(geometry),
-    channels_last=True,
-    takes_half=True,
+PATCHES_CHANNELS_LAST = dataclasses.replace(
+    Formulation.of(
+        "patches",
+        forward_channels_last,
+        temporaries="the voxels that are read, in the order of patches",
+        fits=lambda geometry: geometry.groups == 1 and _fits(geometry),
+        channels_last=True,
+        takes_half=True,
+    ),
+    fold=Fold(gather, put_back),
 )

@@ -10,7 +10,8 @@ import itertools
 import math
 
 from lucid.geometry import ConvGeometry
-from lucid.ops.conv import Formulation, add_bias
+from lucid.ops.bias import add_bias
+from lucid.ops.conv import Formulation
 from lucid.ops.padding import pad
 import mlx.core as mx
 
