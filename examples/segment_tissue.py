@@ -1,0 +1,137 @@
+"""Train a 3-D U-Net to tell gray from white matter, stop it, and go on exactly.
+
+    python examples/segment_tissue.py                    # a template, fetched once
+    python examples/segment_tissue.py --resume           # after Ctrl-C, or worse
+    python examples/segment_tissue.py --data folder      # your own NIfTI files
+    python examples/segment_tissue.py --data organmnist3d.npz
+    mlx.launch -n 2 -- python examples/segment_tissue.py --batch 4
+
+The template is the MNI152 brain, an average of 152 people, with maps of its tissues,
+from nilearn (BSD licence). A folder holds `images` and `labels` of the same names, or
+is laid out as nnU-Net's. `segment_data.py` reads and draws patches,
+`segment_training.py` has the network and its training, `segment_checkpoint.py` what
+stops and goes on, `segment_results.py` scores and pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import math
+import os
+from pathlib import Path
+import sys
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+# MKL's sums may depend on where in memory an array lies, unless told not to before it
+# is loaded. A run that goes on in another process must find the same sums.
+if "mlx.core" not in sys.modules:
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    # Slow to import, so once the arguments are known to be good.
+    import lucid
+    from segment_data import load_data
+    from segment_training import Training, rank, test, use_device
+    from volumes import VolumeError
+
+    try:
+        use_device(args.device)
+        data = load_data(args.data, args.spacing)
+        args.out.mkdir(parents=True, exist_ok=True)
+        training = Training(data, args)
+        if rank() == 0:
+            print(data.about)
+        training.run()
+        if rank() == 0:
+            test(training)
+    except (VolumeError, lucid.CheckpointError, OSError) as error:
+        print(f"segment_tissue: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=_present, help="a folder of NIfTI files, or MedMNIST-3D's .npz")
+    add("--out", type=Path, default=Path("out/segment_tissue"), help="folder to write")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add("--steps", type=_count, default=1000, help="updates of the weights (1000)")
+    add("--every", type=_count, default=100, help="steps to a validation, which saves")
+    add(
+        "--batch", type=_count, default=2, help="patches a step, over all processes (2)"
+    )
+    add("--patch", type=_patch, default=32, help="voxels along each axis (32)")
+    add("--rate", type=_positive, default=0.01, help="first learning rate (0.01)")
+    add("--spacing", type=_positive, help="voxel in mm to work in; default: the files'")
+    add("--seed", type=_seed, default=0)
+    add("--device", choices=["cpu", "gpu", "metal"], help="default: MLX's")
+    add("--bf16", action="store_true", help="compute in bfloat16; weights stay float32")
+    add("--compile", action="store_true", help="run the step through mx.compile")
+    add(
+        "--accumulate",
+        type=_count,
+        default=1,
+        help="work through a batch in so many parts: less memory, the same step",
+    )
+    add(
+        "--checkpoint",
+        action="store_true",
+        help="recompute activations for the gradient: less memory, more time",
+    )
+    args = parser.parse_args(argv)
+    if args.batch % args.accumulate:
+        parser.error(f"--batch {args.batch} cannot be cut in {args.accumulate} parts")
+    return args
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"segment_tissue: {message}\n")  # one line, without the usage
+
+
+def _present(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no {text}")
+    return path
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)
+
+
+def _patch(text: str) -> int:
+    if not text.isdecimal() or int(text) < 16 or int(text) % 8:
+        raise argparse.ArgumentTypeError(f"{text} is not 16, 24, 32, 40 ...")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
