@@ -1,7 +1,7 @@
 """The code of the documentation: blocks to run, and tables of two languages.
 
-A ```text block right below a ```python one is what it prints or the error it ends with,
-to the letter. A comment right above a block says who runs it: `<!-- slow -->` the
+A ```text block right below a ```python one is what it prints, a ```pytb block the error
+it ends with, to the letter. A comment right above a block says who runs it: `<!-- slow -->` the
 slow stage, `<!-- torch -->` the stage that has PyTorch; all others run in the default
 suite.
 """
@@ -22,7 +22,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 _BLOCK = re.compile(
     r"(?:<!-- (?P<kind>\w+) -->\n)?"
     r"^```python\n(?P<code>.*?)^```\n"
-    r"(?:\n?```text\n(?P<output>.*?)^```\n)?",
+    r"(?:\n?```(?:text|pytb)\n(?P<output>.*?)^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
 

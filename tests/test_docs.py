@@ -67,7 +67,7 @@ def test_the_script_for_several_machines_runs_as_two_processes(tmp_path):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_code_block_says_its_language(page):
     fences = re.findall(r"^```(.*)$", (DOCS / page).read_text(), re.MULTILINE)
-    assert set(fences[::2]) <= {"python", "text", "sh"}
+    assert set(fences[::2]) <= {"python", "text", "pytb", "sh"}
     assert set(fences[1::2]) <= {""}
 
 
