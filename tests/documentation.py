@@ -1,9 +1,9 @@
 """The code of the documentation: blocks to run, and tables of two languages.
 
 A ```text block right below a ```python one is what it prints, a ```pytb block the error
-it ends with, to the letter. A comment right above a block says who runs it: `<!-- slow -->` the
-slow stage, `<!-- torch -->` the stage that has PyTorch; all others run in the default
-suite.
+it ends with, to the letter. A comment right above a block says who runs it:
+`<!-- slow -->` the slow stage, `<!-- torch -->` the stage that has PyTorch. All others
+run in the default suite.
 """
 
 from __future__ import annotations
