@@ -153,7 +153,7 @@ STEPS: dict[str, tuple[Callable[[], nn.Module], float]] = {
         lambda: Level(nn.Upsample(scale_factor=2, mode="trilinear")),
         2,
     ),
-    "U-Net level, nearest": (lambda: Level(nn.Upsample(scale_factor=2)), 1),
+    "U-Net level, nearest": (lambda: Level(nn.Upsample(scale_factor=2)), 2),
     "U-Net level, transposed": (
         lambda: Level(nn.ConvTranspose3d(4, 4, 3, 2, padding=1, output_padding=1)),
         2,

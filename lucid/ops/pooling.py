@@ -32,8 +32,22 @@ class Windows(Protocol):
     """The windows of one axis."""
 
     @property
+    def length(self) -> int:
+        """How many voxels the axis has."""
+        ...
+
+    @property
     def outputs(self) -> int:
         """How many there are."""
+        ...
+
+    @property
+    def dilation(self) -> int:
+        """How far apart a window's voxels are."""
+        ...
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each begins, before 0 in the padding, and ends in the axis."""
         ...
 
     def taps(self, x: mx.array, axis: int, fill: float) -> list[Taps]:
@@ -65,6 +79,11 @@ class Sliding:
     padding: int
     dilation: int
     outputs: int
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.arange(self.outputs) * self.stride - self.padding
+        span = self.dilation * (self.size - 1) + 1
+        return starts, np.minimum(starts + span, self.length)
 
     def taps(self, x: mx.array, axis: int, fill: float) -> list[Taps]:
         if self._tiles():
@@ -105,6 +124,13 @@ class Adaptive:
 
     length: int
     outputs: int
+    dilation = 1
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        i = np.arange(self.outputs)
+        return i * self.length // self.outputs, -(
+            -(i + 1) * self.length // self.outputs
+        )
 
     def taps(self, x: mx.array, axis: int, fill: float) -> list[Taps]:
         block, starts, stops = self._block()

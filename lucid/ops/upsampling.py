@@ -33,6 +33,11 @@ class Gather:
     index: np.ndarray
     weight: np.ndarray | None = None
 
+    def table(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Index and weight of an axis of `size` voxels, both (taps, outputs)."""
+        ones = np.ones(self.index.shape, np.float32)
+        return self.index, ones if self.weight is None else self.weight
+
     @property
     def is_sum(self) -> bool:
         return self.weight is not None or len(self.index) > 1
@@ -99,6 +104,10 @@ class Repeat:
     times: int
     is_sum, grows = False, True
 
+    def table(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        index = (np.arange(size * self.times) // self.times)[None]
+        return index, np.ones(index.shape, np.float32)
+
     @property
     def transposed(self) -> Sum:
         return Sum(self.times)
@@ -116,6 +125,10 @@ class Sum:
 
     times: int
     is_sum, grows = True, False
+
+    def table(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        index = np.arange(size).reshape(-1, self.times).T
+        return index, np.ones(index.shape, np.float32)
 
     @property
     def transposed(self) -> Repeat:

@@ -8,9 +8,11 @@ import math
 from typing import Any
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
-from lucid.metal import launch
+from lucid.metal import launch, norm, pooling, upsampling
 from lucid.metal import padding as padding_kernels
 from lucid.metal.conv import METAL, weight_gradient_work
+from lucid.ops.pooling import Adaptive
+from lucid.ops.upsampling import Repeat
 import mlx.core as mx
 import pytest
 
@@ -68,8 +70,23 @@ def run_all(geometry: ConvGeometry, dtype: mx.Dtype = mx.float32) -> None:
     assert back.shape == x.shape
 
 
+def run_layers() -> None:
+    """Launch every kernel of the norms, pools and resampling."""
+    x, few = mx.zeros((2, 60, 4)), mx.zeros((2, 4))
+    assert norm.sums_kernel(x, x, few, 60).shape == (2, 2, 4)
+    assert norm.affine_kernel(x, few, x, few, few, few).shape == x.shape
+    x, windows = x.reshape(2, 3, 4, 5, 4), tuple(map(Adaptive, (3, 4, 5), (2, 2, 2)))
+    y = pooling.max_pool_kernel(x, windows)
+    place = pooling.places_kernel(x, windows)
+    dx = pooling.max_pool_gradient_kernel(y, place, windows, x.shape)
+    assert y.shape == place.shape == (2, 2, 2, 2, 4)
+    assert dx.shape == x.shape
+    assert upsampling.resample_kernel(x, (Repeat(2),) * 3).shape == (2, 6, 8, 10, 4)
+
+
 def test_every_kernel_file_is_launched_and_every_launched_kernel_has_a_file(launches):
     run_all(geometry_of((4, 4, 2)))
+    run_layers()
     launched = {made["name"].removeprefix("lucid_") for made in launches}
     assert FILES.keys() == {f"{name}.metal" for name in launched | {"common"}}
 
@@ -81,6 +98,7 @@ def test_a_kernel_is_pure_ascii(name):
 
 def test_a_kernel_is_made_of_its_file_and_the_common_one(launches):
     run_all(geometry_of((4, 4, 2)))
+    run_layers()
     for made in launches:
         file = made["name"].removeprefix("lucid_") + ".metal"
         assert made["source"] == FILES[file].decode()
@@ -94,6 +112,7 @@ def test_an_unknown_kernel_is_an_error_naming_it():
 
 def test_every_input_is_named_in_its_source(launches):
     run_all(geometry_of((4, 4, 2)))
+    run_layers()
     for made in launches:
         words = made["source"].replace("_shape", " ")
         assert len(made["inputs"]) == len(made["input_names"])
@@ -103,6 +122,7 @@ def test_every_input_is_named_in_its_source(launches):
 
 def test_every_template_constant_is_named_in_its_source(launches):
     run_all(geometry_of((4, 4, 2)))
+    run_layers()
     for made in launches:
         text = made["source"] + made["header"]
         for name, _ in made["template"]:

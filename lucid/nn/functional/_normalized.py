@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import math
 
+from lucid import layer_choice
 from lucid._types import (
     Tensor,
     check_array,
@@ -16,7 +17,6 @@ from lucid._types import (
     real,
 )
 from lucid.layout import in_memory_order
-from lucid.ops import norm
 from lucid.ops.norm import Shared
 import mlx.core as mx
 
@@ -58,8 +58,8 @@ def normalize(
     def function(x: Tensor, voxels: int) -> Tensor:
         nonlocal statistics
         if not input.size:
-            return norm.scale_and_shift(x, scale, shift, voxels)
-        y, *statistics = norm.normalize(x, scale, shift, eps, shared, voxels)
+            return layer_choice.scale_and_shift(x, scale, shift, voxels)
+        y, *statistics = layer_choice.normalize(x, scale, shift, eps, shared, voxels)
         return y
 
     return _of_channels(function, input), *statistics
@@ -81,19 +81,18 @@ def with_statistics(
     if bias is not None:
         shift = shift + bias
     return _of_channels(
-        lambda x, voxels: norm.scale_and_shift(x, scale, shift, voxels), input
+        lambda x, voxels: layer_choice.scale_and_shift(x, scale, shift, voxels), input
     )
 
 
 def _of_channels(function: Callable[[Tensor, int], Tensor], input: Tensor) -> Tensor:
-    """`function(x, voxels)` of the input in float32, as `lucid.ops.norm` takes it."""
+    """`function(x, voxels)` of the input, as `lucid.ops.norm` takes it."""
 
     def in_order(x: Tensor, channel_axis: int) -> Tensor:
         n, c = input.shape[:2]
         count = math.prod(input.shape[2:])
         flat = (n, c, count) if channel_axis == 1 else (n, count, c)
-        y = function(x.astype(mx.float32).reshape(flat), 3 - min(channel_axis, 2))
-        return y.reshape(x.shape).astype(x.dtype)
+        return function(x.reshape(flat), 3 - min(channel_axis, 2)).reshape(x.shape)
 
     return in_memory_order(in_order, input)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from lucid import layer_choice
 from lucid._types import (
     Size3d,
     Tensor,
@@ -19,7 +20,6 @@ from lucid.layout import in_memory_order
 from lucid.nn.functional.conv import channels_of
 from lucid.ops import pooling
 from lucid.ops.pooling import Adaptive, Windows
-import mlx.core as mx
 
 AdaptiveSize3d: TypeAlias = "int | tuple[int | None, int | None, int | None]"
 
@@ -224,11 +224,11 @@ def _adaptive(input: Tensor, output_size: AdaptiveSize3d) -> list[Windows]:
 
 def _largest(input: Tensor, windows: list[Windows], return_indices: bool) -> Any:
     _check_slices(windows, flag("return_indices", return_indices))
-    largest = _pooled(lambda x, axis: pooling.max_pool(x, windows, axis), input)
+    largest = _pooled(lambda x, axis: layer_choice.max_pool(x, windows, axis), input)
     if not return_indices:
         return largest
     return largest, _pooled(
-        lambda x, axis: pooling.max_indices(x, windows, axis), input
+        lambda x, axis: layer_choice.max_indices(x, windows, axis), input
     )
 
 
@@ -241,9 +241,7 @@ def _mean(
     _check_slices(windows, with_places=False)
 
     def mean(x: Tensor, channel_axis: int) -> Tensor:
-        y = x.astype(mx.float32)
-        y = pooling.mean_pool(y, windows, channel_axis, include_pad, divisor)
-        return y.astype(x.dtype)
+        return layer_choice.mean_pool(x, windows, channel_axis, include_pad, divisor)
 
     return _pooled(mean, input)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lucid import _device
+from lucid import layer_choice
 from lucid._types import (
     LONGEST,
     Size3d,
@@ -20,6 +20,7 @@ from lucid._types import (
     triple,
 )
 from lucid.geometry import Triple, check_input_shape
+from lucid.layout import in_memory_order
 from lucid.ops import upsampling
 from lucid.ops.upsampling import AxisMap
 import mlx.core as mx
@@ -95,19 +96,13 @@ def interpolate(
     if mode in ("trilinear", "area") or mx.issubdtype(input.dtype, mx.inexact):
         check_float_dtype("input", input.dtype)
     check_allocatable("`size`", (*input.shape[:2], *after), max(input.itemsize, 4))
-    first = 1 if _device.on_gpu() else 2  # of D, H and W; see below
     maps = [
-        (axis, _axis_map(mode, n, outputs, scale, bool(align_corners)))
-        for axis, n, outputs, scale in zip(
-            range(first, first + 3), before, after, scales, strict=True
-        )
+        _axis_map(mode, n, outputs, scale, bool(align_corners))
+        for n, outputs, scale in zip(before, after, scales, strict=True)
     ]
-    plain = _device.is_plain()
-    if first == 2:
-        return upsampling.resample(input, maps, plain)
-    # Channels-last memory, as convolutions leave it on a GPU.
-    y = upsampling.resample(input.transpose(0, 2, 3, 4, 1), maps, plain)
-    return y.transpose(0, 4, 1, 2, 3)
+    return in_memory_order(
+        lambda x, channel_axis: layer_choice.resample(x, maps, channel_axis), input
+    )
 
 
 def _axis_map(
