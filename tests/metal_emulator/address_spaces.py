@@ -41,8 +41,7 @@ def check(source: str) -> list[str]:
     Raises:
         MissingToolError: if libclang is not installed.
     """
-    # Clang wants what lies in an address space to be static.
-    code = _THREADGROUP_ARRAY.sub(r"static threadgroup\1", plain(source))
+    code = with_static_arrays(plain(source))
     index = _cindex().Index.create()
     code = _PRELUDE + code
     files = [(_FILE, code)]
@@ -54,6 +53,11 @@ def check(source: str) -> list[str]:
     ]
     found += forbidden_declarations(unit, _FILE, code)
     return [f"line {line - _PRELUDE_LINES}: {what}" for line, what in found]
+
+
+def with_static_arrays(code: str) -> str:
+    """Threadgroup arrays as clang wants them: static, what lies in an address space."""
+    return _THREADGROUP_ARRAY.sub(r"static threadgroup\1", code)
 
 
 def _cindex() -> Any:
