@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lucid._types import Tensor, axis_of, check_allocatable, check_array
-from lucid.layout import axis_in_memory, in_memory_order
+from lucid.layout import concatenate
 import mlx.core as mx
 
 
@@ -25,12 +24,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             )
     length = sum(tensor.shape[axis] for tensor in tensors)
     _check_result((*first.shape[:axis], length, *first.shape[axis + 1 :]), tensors)
-
-    def join(*arguments: Any) -> Tensor:
-        *parts, channel_axis = arguments
-        return mx.concatenate(parts, axis=axis_in_memory(axis, channel_axis))
-
-    return in_memory_order(join, first, *others)
+    return concatenate([first, *others], axis)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -11,7 +11,8 @@ for it once: MLX would copy what has another order at every launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lucid import _device
 import mlx.core as mx
@@ -50,6 +51,21 @@ def in_memory_order(function: Callable[..., mx.array], *volumes: mx.array) -> mx
 def elementwise(function: Callable[..., mx.array], *volumes: mx.array) -> mx.array:
     """`function(*volumes)`, which has no axes, in the order that memory has."""
     return in_memory_order(lambda *of: function(*of[:-1]), *volumes)
+
+
+def add(x: mx.array, y: mx.array) -> mx.array:
+    """The sum of two volumes, which `+` would leave channels-first on a GPU."""
+    return elementwise(mx.add, x, y)
+
+
+def concatenate(arrays: Sequence[mx.array], axis: int) -> mx.array:
+    """`mx.concatenate`, in the order that memory has."""
+
+    def join(*arguments: Any) -> mx.array:
+        *parts, channel_axis = arguments
+        return mx.concatenate(parts, axis=axis_in_memory(axis, channel_axis))
+
+    return in_memory_order(join, *arrays)
 
 
 def axis_in_memory(axis: int, channel_axis: int) -> int:

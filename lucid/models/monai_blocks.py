@@ -9,6 +9,7 @@ from typing import Any
 
 from lucid import nn
 from lucid._types import Size3d, Tensor
+from lucid.layout import add
 
 Named = str | tuple[str, Mapping[str, Any]]
 """A layer's name, or its name and arguments: "prelu", ("group", {"num_groups": 8})."""
@@ -197,4 +198,4 @@ class ResidualUnit(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) + self.residual(x)
+        return add(self.conv(x), self.residual(x))

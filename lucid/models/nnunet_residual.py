@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lucid import nn
 from lucid._types import Size3d, Tensor
+from lucid.layout import add
 from lucid.models.nnunet_blocks import ConvDropoutNormReLU, Ingredients, as_triple
 
 
@@ -62,7 +63,8 @@ class BasicBlockD(_Residual):
         self.skip = self._skip(made_of, input_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.nonlin2(self.conv2(self.conv1(x)) + self.skip(x))
+        y = self.conv2(self.conv1(x))
+        return self.nonlin2(add(y, self.skip(x)))
 
 
 class BottleneckD(_Residual):
@@ -98,7 +100,8 @@ class BottleneckD(_Residual):
         self.skip = self._skip(made_of, input_channels, output_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.nonlin3(self.conv3(self.conv2(self.conv1(x))) + self.skip(x))
+        y = self.conv3(self.conv2(self.conv1(x)))
+        return self.nonlin3(add(y, self.skip(x)))
 
 
 class StackedResidualBlocks(nn.Module):

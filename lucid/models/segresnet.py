@@ -7,6 +7,7 @@ from typing import Any
 
 from lucid import nn
 from lucid._types import Tensor
+from lucid.layout import add
 from lucid.models.monai_blocks import Convolution, Named, activation_layer, norm_layer
 from lucid.models.unet import check_spatial_dims
 
@@ -118,7 +119,7 @@ class SegResNet(nn.Module):
         for up, layer, skip in zip(
             self.up_samples, self.up_layers, down_x[1:], strict=False
         ):
-            x = layer(up(x) + skip)
+            x = layer(add(up(x), skip))
         return self.conv_final(x) if self.use_conv_final else x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,7 +141,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(self.act(self.norm1(x)))
         y = self.conv2(self.act(self.norm2(y)))
-        return y + x
+        return add(y, x)
 
 
 def _conv(

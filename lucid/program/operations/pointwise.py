@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from lucid.layout import elementwise
 from lucid.nn import functional as F
 from lucid.program.operations.creation import dtype_of
 import mlx.core as mx
@@ -16,6 +17,17 @@ def _binary(function: Any) -> dict[str, Any]:
         overload: lambda self, other: function(self, other)
         for overload in ("Tensor", "Scalar")
     }
+
+
+def _in_order(function: Any) -> Any:
+    """`function` of two volumes in the order of their memory, of all else as it is."""
+
+    def of_two(self: Any, other: Any) -> mx.array:
+        if isinstance(self, mx.array) and isinstance(other, mx.array):
+            return elementwise(function, self, other)
+        return function(self, other)
+
+    return of_two
 
 
 def _scaled(function: Any) -> Any:
@@ -77,7 +89,7 @@ _UNARY = {
     "detach_copy": lambda x: x,
 }
 _BINARY = {
-    "mul": mx.multiply,
+    "mul": _in_order(mx.multiply),
     "eq": mx.equal,
     "ne": mx.not_equal,
     "lt": mx.less,
@@ -108,7 +120,10 @@ POINTWISE: dict[str, Any] = {
     },
     **{
         f"aten.{name}.{overload}": _scaled(function)
-        for name, function in (("add", mx.add), ("sub", mx.subtract))
+        for name, function in (
+            ("add", _in_order(mx.add)),
+            ("sub", _in_order(mx.subtract)),
+        )
         for overload in ("Tensor", "Scalar")
     },
     **{

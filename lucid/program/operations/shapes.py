@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
+from lucid.layout import concatenate
 from lucid.nn import functional as F
 from lucid.program.operations.creation import checked
 import mlx.core as mx
@@ -229,7 +230,7 @@ SHAPES: dict[str, Any] = {
     "aten.clone.default": _same,
     "aten.contiguous.default": _same,
     "aten.lift_fresh_copy.default": _same,
-    "aten.cat.default": lambda tensors, dim=0: mx.concatenate(tensors, axis=dim),
+    "aten.cat.default": lambda tensors, dim=0: concatenate(tensors, dim),
     "aten.hstack.default": lambda tensors: mx.concatenate(
         tensors, axis=min(1, tensors[0].ndim - 1)
     ),
