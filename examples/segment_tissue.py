@@ -25,6 +25,11 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import command_line
+
+if __name__ == "__main__":
+    command_line.begin()
+
 # MKL's sums may depend on where in memory an array lies, unless told not to before it
 # is loaded. A run that goes on in another process must find the same sums.
 if "mlx.core" not in sys.modules:
@@ -134,4 +139,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

@@ -25,7 +25,7 @@ def example(monkeypatch):
 
 @pytest.mark.parametrize("name", ["bbox_model", "model"])
 def test_probabilities_are_torchscript_s(name, example):
-    scripted = torch.jit.load(example.fetch("deepbet", f"data/models/{name}.pt"))
+    scripted = torch.jit.load(example.fetched("deepbet", f"data/models/{name}.pt"))
     rng = np.random.default_rng(0)
     x = (0.449 + 0.226 * rng.normal(size=(1, 1, 64, 64, 64))).astype(np.float32)
     with torch.no_grad():
@@ -35,6 +35,6 @@ def test_probabilities_are_torchscript_s(name, example):
 
 
 def test_names_are_those_of_the_checkpoint(example):
-    scripted = torch.jit.load(example.fetch("deepbet", "data/models/model.pt"))
+    scripted = torch.jit.load(example.fetched("deepbet", "data/models/model.pt"))
     ours = example.LinkNet().state_dict()
     assert list(ours) == list(scripted.state_dict())
