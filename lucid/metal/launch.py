@@ -50,6 +50,7 @@ class Specialization:
         return f"{self.name}<{constants}> with {', '.join(small) or 'none'} constant"
 
 
+_largest_group = contextvars.ContextVar("largest_group", default=LARGEST_GROUP)
 # While set, launches are noted in it and not made.
 _noted: contextvars.ContextVar[list[Specialization] | None] = contextvars.ContextVar(
     "noted", default=None
@@ -159,9 +160,20 @@ def compiled(name: str, input_names: tuple[str, ...]) -> Callable[..., list[mx.a
 
 def threadgroup(threads: tuple[int, int, int]) -> tuple[int, int, int]:
     """As many threads as fit, along x first: neighbors in memory run together."""
-    x = min(threads[0], LARGEST_GROUP)
-    y = min(threads[1], LARGEST_GROUP // x)
-    return x, y, min(threads[2], LARGEST_GROUP // (x * y))
+    largest = _largest_group.get()
+    x = min(threads[0], largest)
+    y = min(threads[1], largest // x)
+    return x, y, min(threads[2], largest // (x * y))
+
+
+@contextlib.contextmanager
+def groups_of(threads: int) -> Iterator[None]:
+    """Launches ask for groups of up to this many threads; MLX may refuse them."""
+    token = _largest_group.set(threads)
+    try:
+        yield
+    finally:
+        _largest_group.reset(token)
 
 
 @functools.lru_cache(maxsize=1024)

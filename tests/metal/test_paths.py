@@ -7,8 +7,6 @@ from typing import Any
 
 import lucid
 from lucid import nn
-from lucid.metal import __main__ as command
-from lucid.metal import check
 import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
@@ -223,91 +221,6 @@ def test_conv3d_under_disabled_can_be_exported(tmp_path):
     with emulated_metal(), lucid.plain_operations():
         mx.export_function(file, layer, x)
     assert_close(mx.import_function(file)(x)[0], np.array(layer(x)), "output")
-
-
-@pytest.mark.slow
-def test_the_command_compares_every_kernel_and_path(capsys):
-    with emulated_metal() as emulation:
-        code = command.main(["--no-timings"])
-    printed = capsys.readouterr().out
-    assert code == 0, printed
-    assert printed.endswith("all agree\n")
-    assert emulation.type_errors() == []
-    for name in (*check.KERNEL_CASES, *check.PATH_CASES):
-        assert name in printed
-    launched = {launch.name for launch in emulation.launches}
-    assert launched == {FORWARD, INPUT, WEIGHT, "pad", "pad_adjoint"}
-    paths = {row.split("  ")[0] for row in printed.splitlines()}
-    assert {
-        "Lucid's Metal kernels",
-        "patches",
-        "mx.conv3d",
-        "mx.conv3d by group",
-    } <= paths
-
-
-def test_the_command_succeeds_where_all_agree(monkeypatch, capsys):
-    one = {"tiny": check.KERNEL_CASES["tiny"]}
-    monkeypatch.setattr(command, "KERNEL_CASES", one)
-    monkeypatch.setattr(command, "PATH_CASES", one)
-    with emulated_metal():
-        assert command.main(["--no-timings"]) == 0
-    assert capsys.readouterr().out.endswith("all agree\n")
-
-
-def test_the_command_fails_where_a_kernel_is_wrong(monkeypatch, capsys):
-    def wrong(x: mx.array, sides: Any, mode: str) -> mx.array:
-        return check.padding.pad_ops(x, sides, mode) * 1.01
-
-    def failing(*_: Any) -> mx.array:
-        raise RuntimeError("[metal::Device] Unable to build metal library")
-
-    few = {"depthwise, reflect": check.KERNEL_CASES["depthwise, reflect"]}
-    monkeypatch.setattr(command, "KERNEL_CASES", few)
-    monkeypatch.setattr(command, "PATH_CASES", {})
-    for broken in (wrong, failing):
-        pair = check.PADS["pad"]._replace(kernel=broken)
-        monkeypatch.setitem(check.PADS, "pad", pair)
-        with emulated_metal():
-            assert command.main(["--no-timings"]) == 1
-        printed = capsys.readouterr().out
-        assert printed.count("  DISAGREES\n") == 1
-        assert "please report" in printed
-    assert "Unable to build metal library" in printed
-
-
-def test_the_command_times_every_pass(monkeypatch, capsys):
-    small = {
-        "depthwise": check.Case(
-            (1, 4, 3, 3, 4), (4, 1, 3, 3, 3), {"padding": 1, "groups": 4}
-        )
-    }
-    monkeypatch.setattr(command, "KERNEL_CASES", {})
-    monkeypatch.setattr(command, "PATH_CASES", {})
-    monkeypatch.setattr(command, "TIMED_CASES", small)
-    with emulated_metal():
-        assert command.main(["--repeats", "1"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "float" in line]
-    timed = [line.split() for line in lines if line.startswith("depthwise")]
-    assert len(timed) == 6
-    assert all(float(number) > 0 for line in timed for number in line[-3:])
-
-
-def test_the_command_says_so_where_there_is_no_metal(monkeypatch, capsys):
-    monkeypatch.setattr("lucid._device.has_metal", lambda: False)
-    assert command.main([]) == 2
-    printed = capsys.readouterr().out
-    assert printed.count("\n") == 1
-    assert "no Metal here" in printed
-    monkeypatch.setattr("lucid._device.has_metal", lambda: True)
-    monkeypatch.setenv("LUCID_METAL", "0")
-    assert command.main([]) == 2
-    assert "LUCID_METAL=0" in capsys.readouterr().out
-
-
-def test_the_command_wants_a_repeat():
-    with pytest.raises(SystemExit):
-        command.main(["--repeats", "0"])
 
 
 def test_public_functions_work_without_metal_as_before():
