@@ -164,6 +164,7 @@ def max_pool_gradient_kernel(
     )
 
 
+@functools.lru_cache(maxsize=256)
 def mean_maps(windows: Pools, include_pad: bool, divisor: int | None) -> Three:
     """Mean pooling as `lucid.metal.upsampling.resample` computes it."""
     if divisor is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 import dataclasses
+from importlib import resources
 import threading
 import warnings
 
 import lucid
 from lucid import nn
-from lucid.metal import conv, launch, padding
+from lucid.metal import conv, guard, launch, padding
+import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -226,6 +229,57 @@ def test_every_random_problem_has_a_small_one_of_its_source():
         ):
             launched = function.launches(arguments)
             assert launched in map(function.launches, function.smaller(*arguments))
+
+
+def test_a_call_is_known_by_its_arguments_the_second_time():
+    """Otherwise each would be looked into again, and remembered beside the first."""
+    x = mx.ones(X)
+    calls = [
+        lambda: F.avg_pool3d(x, 2),
+        lambda: F.adaptive_avg_pool3d(x, 3),
+        lambda: F.max_pool3d(x, 2),
+        lambda: F.interpolate(x, scale_factor=2, mode="trilinear"),
+        lambda: F.interpolate(x, size=(5, 5, 5), mode="area"),
+        lambda: F.instance_norm(x),
+        lambda: F.pad(x, (1, 1, 1, 1, 1, 1), mode="reflect"),
+        lambda: F.conv3d(x, mx.ones((8, 1, 3, 3, 3)), groups=8),
+    ]
+    with emulated_metal() as emulated:
+        for call in calls:
+            call()
+            known = len(guard.calls)
+            call()
+            assert len(guard.calls) == known > 0
+    assert len(emulated.names) >= 2 * len(calls)
+
+
+def test_nothing_launches_kernels_past_the_guard():
+    """But what measures the GPU, and the kernel is of no layer."""
+    unguarded = set()
+    for file in (resources.files("lucid") / "metal").iterdir():
+        if file.name.endswith(".py"):
+            unguarded |= _unguarded(ast.parse(file.read_text()))
+    assert unguarded - {"multiply_add_kernel"} == set()
+
+
+def _unguarded(module: ast.Module) -> set[str]:
+    """Functions that launch, themselves or by a private one, and are not decorated."""
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    launching, guarded = {"launch.launch"}, set()
+    for _ in functions:  # as deep as private functions call each other
+        for function in functions:
+            calls = {ast.unparse(c.func) for c in ast.walk(function) if _is_call(c)}
+            if any("guarded" in ast.unparse(d) for d in function.decorator_list):
+                guarded.add(function.name)
+            elif calls & launching:
+                launching.add(function.name)
+    callers = launching - {"launch.launch"}
+    private = {name for name in callers if name.startswith("_")}
+    return callers - private - guarded
+
+
+def _is_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call)
 
 
 @pytest.mark.slow
