@@ -23,9 +23,9 @@ class DiceCELoss(Module):
     Args:
         include_background: whether class 0 counts for the Dice loss.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the Dice loss is of a sigmoid of the input,
-        softmax: or of its softmax,
-        other_act: or of this function of it.
+        sigmoid: whether the Dice loss is of a sigmoid of the input.
+        softmax: whether the Dice loss is of a softmax of the input.
+        other_act: another function of the input that the Dice loss is of.
         squared_pred: whether areas are sums of squares.
         jaccard: whether to divide by twice the union instead.
         reduction: 'mean' or 'sum'.
@@ -127,9 +127,9 @@ class DiceFocalLoss(Module):
     Args:
         include_background: whether class 0 counts.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the Dice loss is of a sigmoid of the input,
-        softmax: or of its softmax,
-        other_act: or of this function of it.
+        sigmoid: whether the Dice loss is of a sigmoid of the input.
+        softmax: whether the Dice loss is of a softmax of the input.
+        other_act: another function of the input that the Dice loss is of.
         squared_pred: whether areas are sums of squares.
         jaccard: whether to divide by twice the union instead.
         reduction: 'none', 'mean' or 'sum'.

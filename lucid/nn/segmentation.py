@@ -90,9 +90,9 @@ class DiceLoss(_Overlapping):
     Args:
         include_background: whether class 0 counts.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input goes through a sigmoid,
-        softmax: or through a softmax,
-        other_act: or through this function.
+        sigmoid: whether the input first goes through a sigmoid.
+        softmax: whether the input first goes through a softmax.
+        other_act: another function that the input first goes through.
         squared_pred: whether areas are sums of squares.
         jaccard: whether to divide by twice the union instead (a Jaccard index).
         reduction: 'none', 'mean' or 'sum', over volumes and classes.
@@ -169,9 +169,9 @@ class GeneralizedDiceLoss(_Overlapping):
     Args:
         include_background: whether class 0 counts.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input goes through a sigmoid,
-        softmax: or through a softmax,
-        other_act: or through this function.
+        sigmoid: whether the input first goes through a sigmoid.
+        softmax: whether the input first goes through a softmax.
+        other_act: another function that the input first goes through.
         w_type: a class weighs 1 / volume^2 ('square'), 1 / volume ('simple') or 1
             ('uniform').
         reduction: 'none', 'mean' or 'sum', over the volumes.
@@ -223,9 +223,9 @@ class TverskyLoss(_Overlapping):
     Args:
         include_background: whether class 0 counts.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input goes through a sigmoid,
-        softmax: or through a softmax,
-        other_act: or through this function.
+        sigmoid: whether the input first goes through a sigmoid.
+        softmax: whether the input first goes through a softmax.
+        other_act: another function that the input first goes through.
         alpha: weight of false positives.
         beta: weight of false negatives.
         reduction: 'none', 'mean' or 'sum', over volumes and classes.
