@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from lucid.metal import conv, launch
+from lucid.metal import conv, conv_plan, launch
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -20,19 +20,23 @@ from tests.oracle.tolerances import assert_close
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 slow = [pytest.mark.slow]
 # (groups, input channels, output channels of a group): each way that a thread takes its
-# channels, four at a time or one by one, on either side.
+# channels, four, two or one at a time, on either side.
 TILES = {
     "depthwise": (8, 1, 1),
     "depthwise, plain": (3, 1, 1),
+    "depthwise, pairs": (6, 1, 1),
     "4 and 4": (2, 8, 4),
     "4 and plain": (2, 3, 4),
     "plain and 4": (1, 8, 3),
     "plain": (2, 3, 5),
     "multiplier": (2, 1, 4),
+    "2 and 2": (3, 2, 2),
+    "6 and 4": (1, 6, 4),
+    "2 and plain": (2, 2, 1),
 }
 KERNELS = ("conv_forward", "conv_input_gradient", "conv_weight_gradient")
-# kernel, stride, dilation, padding, size. Along W: strips of four that end in each of
-# the four ways, strides that a strip holds and that it does not, kernels and dilations
+# kernel, stride, dilation, padding, size. Along W: strips of four and of eight that end
+# in many ways, strides that a strip holds and that it does not, kernels and dilations
 # too long to be shared.
 SPATIAL: list[tuple[Any, ...]] = [
     ((3, 3, 3), 1, 1, 1, (2, 3, 4)),
@@ -46,6 +50,9 @@ SPATIAL: list[tuple[Any, ...]] = [
     ((2, 3, 4), 1, (2, 1, 2), "same", (3, 2, 7)),
     ((1, 1, 1), (2, 1, 2), 1, 0, (3, 2, 5)),
     ((1, 1, 3), 1, 1, (0, 0, 2), (1, 1, 3)),
+    ((1, 2, 3), 1, 1, (0, 1, 1), (2, 2, 17)),
+    ((2, 1, 3), (1, 1, 2), 1, (0, 0, 3), (2, 2, 18)),
+    ((1, 1, 2), (1, 1, 3), 1, (0, 0, 2), (1, 2, 22)),
 ]
 
 
@@ -145,6 +152,19 @@ def test_arrays_of_fewer_than_eight_elements(dtype):
         )
 
 
+@pytest.mark.parametrize(
+    "tile", [pytest.param(t, marks=slow * (t != "4 and 4")) for t in TILES]
+)
+def test_arrays_of_more_elements_than_32_bits_count(monkeypatch, tile):
+    """Their kernels, on small arrays."""
+    monkeypatch.setattr(conv, "LARGE", 1)
+    for spatial in SPATIAL[:: len(SPATIAL) if tile == "4 and 4" else 3]:
+        case = case_of(tile, "circular", spatial)
+        emulation = check_kernels(case, mx.float32, np.random.default_rng(0))
+        assert all(one.template["LARGE"] for one in emulation.launches)
+        assert emulation.type_errors() == []
+
+
 def test_inputs_that_are_views():
     """A slice starts anywhere; a transposed view is made contiguous by MLX."""
     geometry = geometry_of(case_of("depthwise", "circular", SPATIAL[0]))
@@ -164,14 +184,14 @@ def test_inputs_that_are_views():
 
 def test_a_weight_gradient_has_enough_splits_and_no_large_parts():
     large = Problem((1, 32, 64, 64, 64), (32, 1, 3, 3, 3), padding=1, groups=32)
-    work = conv.weight_gradient_work(geometry_of(large), 4)
-    assert np.prod(work.threads) >= 0.8 * conv.THREADS_WANTED
-    assert work.splits * work.rows_a_split >= 64 * 64
-    assert (work.splits - 1) * work.rows_a_split < 64 * 64
+    splits = conv_plan.weight_gradient_splits(geometry_of(large), 4)
+    assert np.prod(splits.threads) >= 0.8 * conv_plan.THREADS_WANTED
+    assert splits.count * splits.rows >= 64 * 64
+    assert (splits.count - 1) * splits.rows < 64 * 64
     wide = Problem((1, 512, 2, 2, 2), (512, 8, 3, 3, 3), padding=1, groups=64)
-    work = conv.weight_gradient_work(geometry_of(wide), 2)
-    parts = 4 * work.splits * 512 * 8 * 27
-    assert work.splits == 1 or parts <= 2 * 2 * 512 * 8
+    splits = conv_plan.weight_gradient_splits(geometry_of(wide), 2)
+    parts = 4 * splits.count * 512 * 8 * 27
+    assert splits.count == 1 or parts <= 2 * 2 * 512 * 8
 
 
 @pytest.mark.slow
@@ -193,12 +213,17 @@ MUTANTS = [
     ("conv_forward", "chunk < KW; chunk += KB", "chunk < KB; chunk += KB"),
     ("conv_forward", "o / (O / (C / CG)) * CG", "o * CG"),
     ("conv_forward", "c < CG; c += LANES", "c < CG; c += 1"),
-    ("conv_forward", "s * STEP", "s"),
-    ("conv_weight_gradient", "s * STEP", "s"),
+    ("conv_forward", "if (KB < KW)", "if (false)"),
+    ("conv_forward", "size_t(n) *", "size_t(0) *"),
+    ("common", "first + s * STEP", "first + s"),
+    ("common", "w < 0 ? -1 : w * C", "w < 0 ? -1 : w"),
+    ("common", "packed_float4*)p", "packed_float4*)(p + 1)"),
+    ("conv_input_gradient", "size_t(n) *", "size_t(0) *"),
+    ("conv_weight_gradient", "(n * D + d)", "(n + d)"),
     ("conv_input_gradient", "ow < 0 || ow >= OW", "ow < 0"),
     ("conv_input_gradient", "(t - k * DW) % SW == 0", "true"),
     ("conv_input_gradient", "SHARED ? KW : 0", "SHARED ? 2 * KW : 0"),
-    ("conv_input_gradient", "(before[2] / TW + strip) * TW", "strip * TW"),
+    ("conv_input_gradient", "before[2] / SW * SW + strip", "strip"),
     ("conv_input_gradient", "i >= 0 && i < W", "i < W"),
     ("conv_weight_gradient", "if (ow + t < OW) {", "{"),
     ("conv_weight_gradient", "metal::min(rows, (split", "metal::max(rows, (split"),
@@ -272,8 +297,8 @@ def test_every_tile_and_mode_is_clean_under_the_sanitizers(tile, mode):
 @needs_sanitizers
 def test_the_sanitizers_see_a_read_past_the_last_voxel(monkeypatch):
     """Which changes no output: it is made for those that a strip has too many."""
-    text = launch.source("conv_forward").replace("q > last ? -1 :", "")
-    sources = {"common": launch.source("common"), "conv_forward": text}
+    text = launch.source("common").replace("q > last ? -1 :", "")
+    sources = {"common": text, "conv_forward": launch.source("conv_forward")}
     case = Problem((1, 1, 1, 1, 3), (1, 1, 1, 1, 3), padding=(0, 0, 2))
     case = dataclasses.replace(case, padding_mode="circular")
     monkeypatch.setattr(launch, "source", sources.__getitem__)

@@ -10,7 +10,8 @@ from typing import Any
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.metal import launch, norm, pooling, upsampling
 from lucid.metal import padding as padding_kernels
-from lucid.metal.conv import METAL, weight_gradient_work
+from lucid.metal.conv import METAL
+from lucid.metal.conv_plan import weight_gradient_plan, weight_gradient_splits
 from lucid.metal.peak import multiply_add_kernel
 from lucid.ops.pooling import Adaptive
 from lucid.ops.upsampling import Repeat
@@ -25,7 +26,15 @@ FILES = {
 }
 ONE = ((1, 1), (1, 1), (1, 1))
 # (channels, outputs, groups)
-CHANNELS = [(1, 1, 1), (4, 4, 4), (3, 3, 3), (8, 4, 2), (6, 10, 2), (1, 32, 1)]
+CHANNELS = [
+    (1, 1, 1),
+    (4, 4, 4),
+    (3, 3, 3),
+    (8, 4, 2),
+    (6, 10, 2),
+    (1, 32, 1),
+    (4, 4, 2),
+]
 
 
 def geometry_of(
@@ -158,10 +167,9 @@ def test_every_output_element_has_its_thread(launches, channels, mode, dtype):
         constants = dict(asked["template"])
         x, y, z = asked["grid"]
         if asked["name"] == "lucid_conv_weight_gradient":
-            work = weight_gradient_work(geometry, dtype.size)
             per_thread = constants["VEC"] * constants["LANES"] * constants["KB"]
             assert x * y * z * per_thread == math.prod(shape)
-            assert z == work.splits
+            assert z == weight_gradient_splits(geometry, dtype.size).count
             continue
         n, d, h, w, c = shape
         assert (y, z) == (h, n * d)
@@ -186,7 +194,7 @@ def test_the_strips_of_an_input_gradient_meet_every_voxel(
     width, lanes = constants["TW"], c // constants["VEC"]
     assert width % stride == 0
     starts = [
-        (before // width + strip) * width
+        before // stride * stride + strip * width
         for strip in range(launches[0]["grid"][0] // lanes)
     ]
     covered = {start + t for start in starts for t in range(width)}
@@ -202,10 +210,10 @@ def test_the_splits_of_a_weight_gradient_share_out_every_row(channels, kernel):
         padding = ((3, 3), (3, 3), (3, 3))
         geometry = geometry_of(channels, size, kernel, padding=padding)
         rows = batch * math.prod(geometry.output_size[:2])
-        work = weight_gradient_work(geometry, 4)
-        assert (work.splits - 1) * work.rows_a_split < rows
-        assert work.splits * work.rows_a_split >= rows
-        assert geometry.kernel_size[2] % work.taps == 0
+        splits = weight_gradient_splits(geometry, 4)
+        assert (splits.count - 1) * splits.rows < rows
+        assert splits.count * splits.rows >= rows
+        assert geometry.kernel_size[2] % weight_gradient_plan(geometry).taps == 0
 
 
 GRIDS = [1, 2, 3, 7, 17, 31, 64, 127, 255, 256, 257, 1000]

@@ -5,8 +5,55 @@
 
 enum { LUCID_ZEROS, LUCID_REFLECT, LUCID_REPLICATE, LUCID_CIRCULAR };
 
-// N adjacent channels as floats. Elements are loaded one by one, since a view may start
-// at any element: the compiler joins adjacent loads, an aligned vector load could fault.
+// Two or four elements by one load, aligned as a single one, since a view may start at any
+// element. The compiler joins no loads of its own accord.
+template <typename T>
+struct lucid_wide;
+
+template <>
+struct lucid_wide<float> {
+  static float2 two(const device float* p) {
+    return *(const device packed_float2*)p;
+  }
+  static float4 four(const device float* p) {
+    return *(const device packed_float4*)p;
+  }
+};
+
+template <>
+struct lucid_wide<half> {
+  static float2 two(const device half* p) {
+    const half2 v = *(const device packed_half2*)p;
+    return float2(float(v.x), float(v.y));
+  }
+  static float4 four(const device half* p) {
+    const half4 v = *(const device packed_half4*)p;
+    return float4(float(v.x), float(v.y), float(v.z), float(v.w));
+  }
+};
+
+// A bfloat16 is the first half of a float32.
+inline float lucid_from_bfloat(ushort bits) {
+  return as_type<float>(uint(bits) << 16);
+}
+
+template <>
+struct lucid_wide<bfloat16_t> {
+  static float2 two(const device bfloat16_t* p) {
+    const ushort2 v = *(const device packed_ushort2*)p;
+    return float2(lucid_from_bfloat(v.x), lucid_from_bfloat(v.y));
+  }
+  static float4 four(const device bfloat16_t* p) {
+    const ushort4 v = *(const device packed_ushort4*)p;
+    return float4(
+        lucid_from_bfloat(v.x),
+        lucid_from_bfloat(v.y),
+        lucid_from_bfloat(v.z),
+        lucid_from_bfloat(v.w));
+  }
+};
+
+// N adjacent channels as floats. What is no device memory has fewer than eight elements.
 template <int N>
 struct lucid_channels;
 
@@ -24,11 +71,33 @@ struct lucid_channels<1> {
 };
 
 template <>
+struct lucid_channels<2> {
+  typedef float2 type;
+  template <typename P>
+  static type load(P p) {
+    return float2(float(p[0]), float(p[1]));
+  }
+  template <typename T>
+  static type load(const device T* p) {
+    return lucid_wide<T>::two(p);
+  }
+  template <typename T>
+  static void store(device T* p, type v) {
+    p[0] = T(v.x);
+    p[1] = T(v.y);
+  }
+};
+
+template <>
 struct lucid_channels<4> {
   typedef float4 type;
   template <typename P>
   static type load(P p) {
     return float4(float(p[0]), float(p[1]), float(p[2]), float(p[3]));
+  }
+  template <typename T>
+  static type load(const device T* p) {
+    return lucid_wide<T>::four(p);
   }
   template <typename T>
   static void store(device T* p, type v) {
@@ -54,9 +123,23 @@ struct lucid_factor<false> {
   static float of(float v, int) {
     return v;
   }
+  static float of(float2 v, int j) {
+    return v[j];
+  }
   static float of(float4 v, int j) {
     return v[j];
   }
+};
+
+// An offset within an array: a product of 64 bits costs a GPU 16 times one of 32.
+template <bool LARGE>
+struct lucid_offset {
+  typedef int type;
+};
+
+template <>
+struct lucid_offset<true> {
+  typedef long type;
 };
 
 // The voxel of an axis of n that padding puts at position i (from the first voxel,
@@ -74,6 +157,19 @@ inline int lucid_source(int i, int n) {
     return i < 0 ? i + n : (i >= n ? i - n : i);
   }
   return i < 0 || i >= n ? -1 : i;
+}
+
+// Where a row's voxels lie that a strip of SPAN positions reads, STEP apart: offsets of
+// their first channels, or -1 for a zero.
+template <int MODE, int SPAN, int STEP>
+inline void lucid_columns(
+    thread int* column, int first, int last, int before, int W, int C) {
+  LUCID_UNROLL
+  for (int s = 0; s < SPAN; s++) {
+    const int q = first + s * STEP;
+    const int w = q > last ? -1 : lucid_source<MODE>(q - before, W);
+    column[s] = w < 0 ? -1 : w * C;
+  }
 }
 
 // The padded positions that hold one voxel: its own, then a run of copies on each side.

@@ -6,10 +6,12 @@
 // Grid: (ceil(OW / TW) * O / VEC, OH, N * OD).
 // Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; STEP
 // divides the distance of any two positions that a chunk reads; VEC; LANES input
-// channels a load; DEPTHWISE: one channel a group, VEC groups a thread.
+// channels a load; DEPTHWISE: one channel a group, VEC groups a thread; LARGE: a volume
+// or the weight has 2^31 elements or more.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
+typedef typename lucid_offset<LARGE>::type offset;
 constexpr int SPAN = ((TW - 1) * SW + (KB - 1) * DW) / STEP + 1;
 
 const int D = x_shape[1], H = x_shape[2], W = x_shape[3], C = x_shape[4];
@@ -28,6 +30,10 @@ LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   sum[t] = outputs::load(b + o);
 }
+// One address of 64 bits for the volume; all else is an offset.
+auto volume = x + size_t(n) * size_t(offset(D * H) * (W * C)) + first_channel;
+int column[SPAN];
+lucid_columns<MODE, SPAN, STEP>(column, ow * SW, last, before[2], W, C);
 for (int kd = 0; kd < KD; kd++) {
   const int d = lucid_source<MODE>(od * stride[0] + kd * dilation[0] - before[0], D);
   if (d < 0) {
@@ -38,28 +44,26 @@ for (int kd = 0; kd < KD; kd++) {
     if (h < 0) {
       continue;
     }
-    auto row = x + (size_t(n * D + d) * H + h) * size_t(W * C) + first_channel;
+    const offset row = offset(d * H + h) * (W * C);
     for (int chunk = 0; chunk < KW; chunk += KB) {
-      int column[SPAN];
-      LUCID_UNROLL
-      for (int s = 0; s < SPAN; s++) {
-        const int q = ow * SW + chunk * DW + s * STEP;
-        column[s] = q > last ? -1 : lucid_source<MODE>(q - before[2], W) * C;
+      if (KB < KW) {
+        const int first = ow * SW + chunk * DW;
+        lucid_columns<MODE, SPAN, STEP>(column, first, last, before[2], W, C);
       }
-      auto tap = w + size_t((kd * KH + kh) * KW + chunk) * size_t(CG * O) + o;
+      const offset tap = offset((kd * KH + kh) * KW + chunk) * (CG * O) + o;
       for (int c = 0; c < CG; c += LANES) {
         typename inputs::type v[SPAN];
         LUCID_UNROLL
         for (int s = 0; s < SPAN; s++) {
           v[s] = column[s] < 0 ? typename inputs::type(0.0f)
-                               : inputs::load(row + column[s] + c);
+                               : inputs::load(volume + (row + (column[s] + c)));
         }
         LUCID_UNROLL
         for (int k = 0; k < KB; k++) {
           LUCID_UNROLL
           for (int j = 0; j < LANES; j++) {
             const typename outputs::type weight =
-                outputs::load(tap + (k * CG + c + j) * O);
+                outputs::load(w + (tap + (k * CG + c + j) * O));
             LUCID_UNROLL
             for (int t = 0; t < TW; t++) {
               const int s = (t * SW + k * DW) / STEP;

@@ -2,14 +2,17 @@
 //
 // dy (N, OD, OH, OW, O), w (KD, KH, KW, O, C/groups), out (N, D, H, W, C). A voxel is
 // read at its own padded position and, but for zeros, at the copies that padding makes.
-// One thread: VEC adjacent input channels of TW padded positions along W. With SHARED, TW
-// is a multiple of the stride: which taps meet which position is known when compiled.
+// One thread: VEC adjacent input channels of TW padded positions along W, the first at or
+// right before the first voxel. With SHARED, TW and the first position are multiples of
+// the stride: which taps meet which position is known when compiled.
 // Grid: (strips that meet the W voxels * C / VEC, H, N * D).
 // Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; SHARED: a strip loads
-// an output gradient once for all taps; VEC; LANES output channels a load; DEPTHWISE.
+// an output gradient once for all taps; VEC; LANES output channels a load; DEPTHWISE;
+// LARGE: a volume or the weight has 2^31 elements or more.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
+typedef typename lucid_offset<LARGE>::type offset;
 constexpr int LOW = (KW - 1) * DW / SW;
 constexpr int SPAN = (TW - 1) / SW + LOW + 1;
 
@@ -22,7 +25,7 @@ const int strip = int(thread_position_in_grid.x) / (C / VEC);
 const int c = (int(thread_position_in_grid.x) - strip * (C / VEC)) * VEC;
 const int n = plane / D, d = plane - n * D;
 const int group = c / CG, OG = O / (C / CG);
-const int start = (before[2] / TW + strip) * TW;
+const int start = before[2] / SW * SW + strip * TW;
 const int last_d = (OD - 1) * stride[0] + (KD - 1) * dilation[0];
 const int last_h = (OH - 1) * stride[1] + (KH - 1) * dilation[1];
 const int last_w = (OW - 1) * SW + (KW - 1) * DW;
@@ -34,6 +37,8 @@ LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
   sum[t] = typename outputs::type(0.0f);
 }
+// One address of 64 bits for the volume; all else is an offset.
+auto volume = dy + size_t(n) * size_t(offset(OD * OH) * (OW * O)) + group * OG;
 for (int id = 0; id < lucid_count(in_d) * KD; id++) {
   const int kd = id % KD;
   const int od = lucid_output(lucid_at(in_d, id / KD), kd * dilation[0], stride[0], OD);
@@ -46,8 +51,8 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
     if (oh < 0) {
       continue;
     }
-    auto row = dy + (size_t(n * OD + od) * OH + oh) * size_t(OW * O) + group * OG;
-    auto tap = w + size_t((kd * KH + kh) * KW) * size_t(O * CG) +
+    const offset row = offset(od * OH + oh) * (OW * O);
+    const offset tap = offset((kd * KH + kh) * KW) * (O * CG) +
         (group * OG * CG + c - group * CG);
     for (int o = 0; SHARED && o < OG; o += LANES) {
       typename inputs::type v[SPAN];
@@ -55,14 +60,14 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
       for (int s = 0; s < SPAN; s++) {
         const int ow = start / SW - LOW + s;
         v[s] = ow < 0 || ow >= OW ? typename inputs::type(0.0f)
-                                  : inputs::load(row + ow * O + o);
+                                  : inputs::load(volume + (row + (ow * O + o)));
       }
       LUCID_UNROLL
       for (int k = 0; k < KW; k++) {
         LUCID_UNROLL
         for (int j = 0; j < LANES; j++) {
           const typename outputs::type weight =
-              outputs::load(tap + (k * O + o + j) * CG);
+              outputs::load(w + (tap + (k * O + o + j) * CG));
           LUCID_UNROLL
           for (int t = 0; t < TW; t++) {
             if ((t - k * DW) % SW == 0) {
@@ -85,10 +90,10 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
         const int k = iw % KW;
         const int ow = lucid_output(lucid_at(in_w, iw / KW), k * DW, SW, OW);
         for (int o = 0; ow >= 0 && o < OG; o += LANES) {
-          const typename inputs::type v = inputs::load(row + ow * O + o);
+          const typename inputs::type v = inputs::load(volume + (row + (ow * O + o)));
           for (int j = 0; j < LANES; j++) {
             sum[t] += lucid_factor<DEPTHWISE>::of(v, j) *
-                outputs::load(tap + (k * O + o + j) * CG);
+                outputs::load(w + (tap + (k * O + o + j) * CG));
           }
         }
       }

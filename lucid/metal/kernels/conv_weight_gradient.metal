@@ -8,10 +8,12 @@
 // threadgroup walk over the same rows, so that the caches serve all taps but the first.
 // Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; STEP
 // divides the distance of any two positions that a thread reads; VEC; LANES; DEPTHWISE:
-// one channel a group, VEC groups a thread; TW outputs at a time.
+// one channel a group, VEC groups a thread; TW outputs at a time; LARGE: an array has
+// 2^31 elements or more.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
+typedef typename lucid_offset<LARGE>::type offset;
 constexpr int SPAN = ((TW - 1) * SW + (KB - 1) * DW) / STEP + 1;
 
 const int D = x_shape[1], H = x_shape[2], W = x_shape[3], C = x_shape[4];
@@ -39,20 +41,22 @@ for (int row = split * rows_a_split; row < stop; row++) {
   if (d < 0 || h < 0) {
     continue;
   }
-  auto from = x + (size_t(n * D + d) * H + h) * size_t(W * C) + first_channel;
-  auto gradient = dy + size_t(row) * size_t(OW * O) + o;
+  const offset from = offset((n * D + d) * H + h) * (W * C) + first_channel;
+  const offset gradient = offset(row) * (OW * O) + o;
   for (int ow = 0; ow < OW; ow += TW) {
+    int column[SPAN];
+    const int first = ow * SW + kw * DW;
+    lucid_columns<MODE, SPAN, STEP>(column, first, last, before[2], W, C);
     typename inputs::type v[SPAN];
     LUCID_UNROLL
     for (int s = 0; s < SPAN; s++) {
-      const int q = ow * SW + kw * DW + s * STEP;
-      const int w = q > last ? -1 : lucid_source<MODE>(q - before[2], W);
-      v[s] = w < 0 ? typename inputs::type(0.0f) : inputs::load(from + w * C);
+      v[s] = column[s] < 0 ? typename inputs::type(0.0f)
+                           : inputs::load(x + (from + column[s]));
     }
     LUCID_UNROLL
     for (int t = 0; t < TW; t++) {
       if (ow + t < OW) {
-        const typename outputs::type g = outputs::load(gradient + (ow + t) * O);
+        const typename outputs::type g = outputs::load(dy + (gradient + (ow + t) * O));
         LUCID_UNROLL
         for (int k = 0; k < KB; k++) {
           LUCID_UNROLL
@@ -71,7 +75,7 @@ for (int k = 0; k < KB; k++) {
   for (int j = 0; j < LANES; j++) {
     const int channel = lane * LANES + j;
     device float* to = out +
-        (size_t(split * KD * KH * KW + tap + k) * CG + channel) * O + o;
+        size_t(split * KD * KH * KW + tap + k) * size_t(CG * O) + (channel * O + o);
     outputs::store(to, sum[k * LANES + j]);
   }
 }
