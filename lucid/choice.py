@@ -12,13 +12,14 @@ from lucid import _device, tuning
 from lucid._types import FLOAT_DTYPES
 from lucid.geometry import ConvGeometry
 from lucid.layout import in_memory_order
+from lucid.metal import estimates
 from lucid.metal import padding as metal_padding
 from lucid.metal.conv import METAL
 from lucid.ops import conv, padding
 from lucid.ops.conv import Formulation
 from lucid.ops.conv_grid import GRID, grid_waste
 from lucid.ops.conv_mixed import mixed
-from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP, matrix_channels
+from lucid.ops.conv_mlx import MLX, MLX_BY_GROUP
 from lucid.ops.conv_patches import PATCHES, PATCHES_CHANNELS_LAST
 from lucid.ops.conv_plain import COLUMNS, MLX_PLAIN
 from lucid.ops.conv_winograd import WINOGRAD, wasted_planes
@@ -31,13 +32,6 @@ import mlx.core as mx
 # copies while they stay in cache. Measured with MKL.
 SMALL, LARGE = 2**15, 10**5
 SMALL_COLUMNS, COLUMNS_IN_CACHE = 2 * 2**20, 32 * 2**20
-
-# How many times the products MLX's padding of channels may cost before Lucid's Metal
-# kernels win. MLX's matrix kernels reach, say, two thirds of a GPU's peak; ours load 18
-# vectors for 48 products of vectors (3x3x3, four channels a group or more) from a cache
-# of 64 bytes a cycle and core: a third of the peak, so that 2 would be even. The margin
-# is for what is not known: these are estimates, nobody has timed either on a Mac.
-WASTE = 3
 
 
 class Pick(NamedTuple):
@@ -200,8 +194,6 @@ def candidates(geometry: ConvGeometry) -> list[Formulation]:
 @functools.lru_cache(maxsize=1024)
 def choose_on_gpu(geometry: ConvGeometry, dtype: mx.Dtype, metal: bool) -> Choice:
     """The formulations on a GPU, with or without Lucid's Metal kernels."""
-    g = geometry.groups
-    c, o = geometry.in_channels // g, geometry.out_channels // g
     if geometry.batch == 0:
         return Choice.of(
             COLUMNS, "an empty batch, whose gradients MLX's conv3d refuses"
@@ -209,7 +201,7 @@ def choose_on_gpu(geometry: ConvGeometry, dtype: mx.Dtype, metal: bool) -> Choic
     if not metal:
         # Of uneven padding MLX's Metal backend may take the first side alone.
         even = all(before == after for before, after in geometry.padding)
-        by_mlx = g == 1 and even and geometry.stride == (1, 1, 1)
+        by_mlx = geometry.groups == 1 and even and geometry.stride == (1, 1, 1)
         return Choice.of(
             MLX_PLAIN if by_mlx else COLUMNS,
             "Lucid's Metal kernels are switched off, or the GPU is not Apple's",
@@ -218,26 +210,30 @@ def choose_on_gpu(geometry: ConvGeometry, dtype: mx.Dtype, metal: bool) -> Choic
         return Choice.of(
             PATCHES_CHANNELS_LAST, "no voxel is read twice: one matrix product"
         )
-    # MLX convolves by matrices of 16 channels (dispatch_conv_3D_gpu in its backend).
-    wide_c, wide_o = matrix_channels(c, o)
-    times = wide_c * wide_o / (c * o)
-    if times > WASTE:
-        return Choice.of(
-            METAL,
-            f"mx.conv3d would do {times:.3g} times the products: {wide_c} -> {wide_o} "
-            f"channels, not {c} -> {o}",
+    return Choice(
+        *(
+            _faster_on_gpu(which, geometry, dtype)
+            for which in ("forward", "input gradient", "weight gradient")
         )
-    if g == 1:
-        return Choice.of(
-            MLX, f"MLX's matrix kernels win, with {times:.3g} times the products"
-        )
-    # Grouped mx.conv2d, one depth tap at a time, would copy patches (K^2 inputs) unless
-    # C/g is at most 4 or divides by 16, and would sum half types tap by tap.
-    return Choice.of(
-        MLX_BY_GROUP,
-        f"{c} -> {o} channels a group fill MLX's matrix kernels; slicing and joining "
-        "the groups reads and writes input and output once more",
     )
+
+
+def _faster_on_gpu(which: str, geometry: ConvGeometry, dtype: mx.Dtype) -> Pick:
+    """Lucid's Metal kernels for one pass, or MLX's, by the arithmetic of both.
+
+    Grouped mx.conv2d, a depth tap at a time, is no third: it would copy patches (K^2
+    inputs) unless C/g is at most 4 or divides by 16, and sum half types tap by tap.
+    """
+    by_mlx = MLX if geometry.groups == 1 else MLX_BY_GROUP
+    ours = estimates.of_lucid(which, geometry, dtype.size)
+    theirs = estimates.of_mlx(which, geometry, dtype.size)
+    picked, other = (METAL, ours), (by_mlx, theirs)
+    if theirs.time <= ours.time:
+        picked, other = other, picked
+    times = other[1].time / picked[1].time
+    ahead = f"{times:.{0 if times >= 10 else 1}f} times as fast by arithmetic"
+    reason = f"{ahead}: {picked[1].words}; {other[0]}: {other[1].words}"
+    return Pick(picked[0], reason)
 
 
 @functools.lru_cache(maxsize=1024)

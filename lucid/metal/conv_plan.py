@@ -1,7 +1,8 @@
 """What a thread of each convolution kernel computes, and how far its loads let it go.
 
 The estimates are arithmetic, not measurements: a core of Apple's GPUs loads 64 bytes a
-cycle from its cache, and does 128 multiply-adds or conversions to float32.
+cycle from its cache, and does 128 multiply-adds or other instructions. A number of a
+half type takes two before it is multiplied: it is converted, or it is a zero instead.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ HELD = 55
 # Outputs along W that a thread computes. For 3x3x3 taps and four channels by four, four
 # outputs load 6 vectors of inputs and 12 of weights in float32, 288 bytes, for 192
 # products, a third of the peak; eight load 10 and 12 for twice the products, 0.55 of
-# it. Half types reach 0.67 with four. Depthwise, memory allows 0.2 anyway.
+# it. Half types reach 0.57 with four, bound by instructions.
+# Depthwise, memory allows 0.2 at best.
 STRIP, LONG_STRIP = 4, 8
 # Vectors of sums and of what is read that a strip of an input gradient, and every long
 # strip, may hold, for the same reason: with a kernel of 7 or a stride of 2 it is short.
@@ -71,7 +73,7 @@ class Plan:
 
     def share_of_peak(self, itemsize: int) -> float:
         """Of the products that a GPU could do, those that the loads leave time for."""
-        conversions = self.loaded if itemsize < 4 else 0
+        conversions = 2 * self.loaded if itemsize < 4 else 0
         cycles = max(self.loaded * itemsize / 64, (self.products + conversions) / 128)
         return self.products / 128 / cycles
 

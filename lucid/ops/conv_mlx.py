@@ -156,7 +156,7 @@ def _gradient_of_phase(
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """A matrix product for each tap: dy transposed, times the voxels that it met."""
     padded = _pad(x, list(geometry.padding))
-    if _taps_are_runs(geometry):
+    if taps_are_runs(geometry):
         taps = _taps_of_runs(padded, dy, geometry)
     else:
         taps = _taps_of_slices(padded, dy, geometry)
@@ -164,7 +164,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
     return mx.stack(taps, axis=-1).reshape(o, c, *geometry.kernel_size)
 
 
-def _taps_are_runs(geometry: ConvGeometry) -> bool:
+def taps_are_runs(geometry: ConvGeometry) -> bool:
     """Whether a tap's voxels are a run of the padded volume, not much of it border."""
     padded, outputs = map(math.prod, (geometry.padded_size, geometry.output_size))
     return geometry.stride == (1, 1, 1) and padded <= 2 * outputs

@@ -122,7 +122,9 @@ def test_kernels_equal_the_oracle_on_the_other_shapes(spatial):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("tile", TILES)
 def test_kernels_equal_the_oracle_in_every_combination(tile, mode, dtype):
-    for spatial in SPATIAL:
+    """On every fifth shape: on each in some combinations."""
+    tiles, modes = list(TILES).index(tile), MODES.index(mode)
+    for spatial in SPATIAL[(tiles + 2 * modes + DTYPES.index(dtype)) % 5 :: 5]:
         case = case_of(tile, mode, spatial)
         emulation = check_kernels(case, dtype, np.random.default_rng(1))
         assert emulation.type_errors() == []
