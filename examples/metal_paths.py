@@ -1,5 +1,8 @@
 """Which path the layers of volumetric networks take on an Apple GPU, as a table.
 
+And what a weight gradient moves to and from memory: by Lucid's kernel, and by a matrix
+product of each tap.
+
 python examples/metal_paths.py
 """
 
@@ -18,6 +21,7 @@ if __name__ == "__main__":
 
 from lucid.choice import choose_on_gpu
 from lucid.geometry import ConvGeometry
+from lucid.metal.estimates import lucid_weight_gradient_bytes, mlx_weight_gradient_bytes
 import mlx.core as mx
 
 # (channels in and out, groups, kernel, stride), padded to keep or halve the volume
@@ -35,14 +39,24 @@ LAYERS = {
     "groups of 32": (64, 64, 2, 3, 1),
 }
 
+# (channels in and out, groups, voxels along each axis) of 3x3x3 kernels
+WEIGHT_GRADIENTS = [
+    (16, 16, 1, 128),
+    (32, 32, 1, 64),
+    (64, 64, 1, 64),
+    (512, 512, 32, 32),
+]
 
-def geometry_of(c: int, o: int, groups: int, kernel: int, stride: int) -> ConvGeometry:
+
+def geometry_of(
+    c: int, o: int, groups: int, kernel: int, stride: int, size: int = 64
+) -> ConvGeometry:
     side = (kernel - 1) // 2
     return ConvGeometry(
         batch=1,
         in_channels=c,
         out_channels=o,
-        input_size=(64, 64, 64),
+        input_size=(size, size, size),
         kernel_size=(kernel, kernel, kernel),
         stride=(stride, stride, stride),
         padding=((side, side), (side, side), (side, side)),
@@ -67,7 +81,22 @@ def rows() -> list[str]:
     return lines
 
 
+def rows_of_bytes() -> list[str]:
+    head = ["weight gradient", "voxels", "products of taps", "Lucid's kernel", "chosen"]
+    lines = [row(head), row(["---"] * 5)]
+    for c, o, groups, size in WEIGHT_GRADIENTS:
+        geometry = geometry_of(c, o, groups, 3, 1, size)
+        moved = [
+            f"{count(geometry, mx.float32.size) / 1e6:.0f} MB"
+            for count in (mlx_weight_gradient_bytes, lucid_weight_gradient_bytes)
+        ]
+        chosen = choose_on_gpu(geometry, mx.float32, metal=True).weight_gradient
+        layer = f"{c} -> {o}" + (f", {groups} groups" if groups > 1 else "")
+        lines.append(row([layer, f"{size}^3", *moved, chosen.formulation.name]))
+    return lines
+
+
 if __name__ == "__main__":
     about = (__doc__ or "").splitlines()[0]
     command_line.Parser(prog="metal_paths", description=about).parse_args()
-    print("\n".join(rows()))
+    print("\n".join([*rows(), "", *rows_of_bytes()]))

@@ -27,9 +27,10 @@ BYTE = 20
 
 
 class Estimate(NamedTuple):
-    """A time, and where it comes from in words."""
+    """A time, that of the products alone, and where they come from in words."""
 
     time: float
+    products: float
     words: str
 
 
@@ -46,8 +47,9 @@ def of_lucid(which: str, geometry: ConvGeometry, itemsize: int) -> Estimate:
     share = plan.share_of_peak(itemsize)
     by_loads, by_memory = _products(geometry) / share, moved * BYTE
     if by_memory > by_loads:
-        return Estimate(by_memory, f"{_megabytes(moved)}, as fast as memory is")
-    return Estimate(by_loads, f"{share:.2f} of the peak by its loads")
+        words = f"{_megabytes(moved)}, as fast as memory is"
+        return Estimate(by_memory, by_loads, words)
+    return Estimate(by_loads, by_loads, f"{share:.2f} of the peak by its loads")
 
 
 def of_mlx(which: str, geometry: ConvGeometry, itemsize: int) -> Estimate:
@@ -58,12 +60,14 @@ def of_mlx(which: str, geometry: ConvGeometry, itemsize: int) -> Estimate:
     if which == "weight gradient":
         moved = mlx_weight_gradient_bytes(geometry, itemsize)
         words = f"{_megabytes(moved)} for a matrix product of each tap"
-        return Estimate(max(products / PRODUCT_SHARE, moved * BYTE), words)
+        by_products = products / PRODUCT_SHARE
+        return Estimate(max(by_products, moved * BYTE), by_products, words)
     taken, made = (c, o) if which == "forward" else (o, c)
     wide_taken, wide_made = matrix_channels(taken, made)
     times = wide_taken * wide_made / (taken * made)
-    words = f"{times:.3g} times the products"
+    words = f"{CONVOLUTION_SHARE:.2f} of the peak"
     if times > 1:
+        words += f" for {times:.3g} times the products"
         words += f" ({wide_taken} -> {wide_made} channels, not {taken} -> {made})"
     moved = itemsize * _elements(geometry)
     copied = 2 * moved if g > 1 else 0  # each group is sliced, and what it gives joined
@@ -72,11 +76,11 @@ def of_mlx(which: str, geometry: ConvGeometry, itemsize: int) -> Estimate:
         copied += itemsize * (math.prod(geometry.input_shape) + math.prod(padded))
     if which == "input gradient" and geometry.stride != (1, 1, 1):
         copied += 2 * itemsize * math.prod(geometry.input_shape)  # phases interleaved
-    words += f" at {CONVOLUTION_SHARE:.2f} of the peak"
     if copied:
-        words += f", and {_megabytes(copied)} of copies"
+        words += f", {_megabytes(copied)} of copies"
     by_products = products * times / CONVOLUTION_SHARE
-    return Estimate(max(by_products, moved * BYTE) + copied * BYTE, words)
+    time = max(by_products, moved * BYTE) + copied * BYTE
+    return Estimate(time, by_products, words)
 
 
 def lucid_weight_gradient_bytes(geometry: ConvGeometry, itemsize: int) -> int:
@@ -87,15 +91,17 @@ def lucid_weight_gradient_bytes(geometry: ConvGeometry, itemsize: int) -> int:
 
 
 def mlx_weight_gradient_bytes(geometry: ConvGeometry, itemsize: int) -> int:
-    """What a matrix product for each tap reads of both arrays, and the copies before.
+    """What a matrix product for each tap reads of both arrays, and all copies.
 
     Slices of groups are copied; x is padded, and dy put on the grid of the padded x; if
-    the taps are no runs of it, the voxels of each are copied instead.
+    the taps are no runs of it, the voxels of each are copied instead. At the end the
+    taps' products are stacked.
     """
     kernel = math.prod(geometry.kernel_size)
     padded = geometry.batch * geometry.in_channels * math.prod(geometry.padded_size)
     outputs = math.prod(geometry.output_shape)
-    moved = 2 * _elements(geometry) if geometry.groups > 1 else 0
+    moved = 3 * math.prod(geometry.weight_shape)
+    moved += 2 * _elements(geometry) if geometry.groups > 1 else 0
     if geometry.is_padded:
         moved += math.prod(geometry.input_shape) + padded
     if taps_are_runs(geometry):

@@ -30,6 +30,9 @@ _CONSTANT = ("address_space(2)", "address_space(4)")
 # not matter: each takes about the registers that the real one takes.
 _BODIES = """
 namespace metal {
+template <> inline float as_type<float, uint>(uint a) {
+  return __builtin_bit_cast(float, a);
+}
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 inline float min(float a, float b) { return __builtin_fminf(a, b); }
@@ -116,7 +119,10 @@ def _program(kernel: Kernel) -> str:
     code = re.sub(r"\[\[\w+(\(\d+\))?\]\]", "", code)
     # Metal makes a vector by a call of its type, clang by braces.
     code = re.sub(
-        r"return float4\(((?:[^()]|\([^()]*\))*,.*?)\);", r"return (float4){\1};", code
+        r"return float([24])\(((?:[^()]|\([^()]*\))*,.*?)\);",
+        r"return (float\1){\2};",
+        code,
+        flags=re.DOTALL,
     )
     declared, arguments = [], []
     for parameter in parameters(name, source):
