@@ -137,6 +137,25 @@ def separable() -> nn.Module:
     )
 
 
+# Each reads its input and its output's gradient several times.
+READERS: dict[str, Callable[[mx.array], mx.array]] = {
+    "conv3d": lambda x: F.conv3d(x, mx.ones((4, 4, 1, 2, 3)), padding=(0, 1, 1)),
+    "conv_transpose3d": lambda x: F.conv_transpose3d(x, mx.ones((4, 1, 3, 1, 3))),
+    **{name: FUNCTIONS[name] for name in ("batch_norm", "instance_norm", "group_norm")},
+    "batch_norm of eval()": lambda x: F.batch_norm(x, mx.zeros(4), mx.ones(4)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_channels_first_memory_is_copied_once_for_all_who_read_it(name):
+    function, x = READERS[name], mx.contiguous(channels_last(0))
+    with emulated_metal():
+        dy = mx.ones(function(x).shape) * x[0, 0, 0, 0, 0]
+        with counted_copies(smallest=x.nbytes // 8) as copies:
+            mx.eval(mx.vjp(function, [x], [mx.contiguous(dy)]))
+    assert copies.nbytes <= x.nbytes + dy.nbytes, copies.found
+
+
 # The copies of a training step, in inputs: that of the input itself, which a user has
 # channels-first, is one.
 STEPS: dict[str, tuple[Callable[[], nn.Module], float]] = {

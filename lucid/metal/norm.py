@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lucid.layout import contiguous
 from lucid.metal import launch
 from lucid.metal.guard import guarded
 from lucid.metal.smaller_layers import smaller_affines, smaller_sums
@@ -34,6 +35,7 @@ def normalize(
     x: mx.array, weight: mx.array, bias: mx.array, eps: float, shared: Shared
 ) -> tuple[mx.array, mx.array, mx.array]:
     """`lucid.ops.norm.normalize` of (N, V, C), in the dtype of `x`."""
+    x = contiguous(x)
     n, voxels, _ = x.shape
     few = max(1, voxels // GUESSED)
     zeros = mx.zeros((n, x.shape[2]))
@@ -67,6 +69,7 @@ def _normalize_around(
     def vjp(arguments: Any, cotangents: Any, outputs: Any) -> tuple[mx.array, ...]:
         (x, weight, _, guess), (_, mean, variance) = arguments, outputs
         dy, dmean, dvariance = cotangents
+        dy = contiguous(dy)
         r = mx.rsqrt(variance + eps)
         dbias, dscale = sums(dy, x, guess, x.shape[1])
         dscale = dscale - mean * dbias
@@ -82,7 +85,7 @@ def _normalize_around(
 
 def scale_and_shift(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
     """x * scale + shift, both (C,), of (N, V, C)."""
-    shape = (x.shape[0], x.shape[2])
+    x, shape = contiguous(x), (x.shape[0], x.shape[2])
     scale, shift = (mx.broadcast_to(t, shape) for t in (scale, shift))
     return affine(None, None, x, mx.zeros(shape), scale, shift)
 
@@ -147,7 +150,7 @@ def affine(
 
     def vjp(arguments: Any, dy: mx.array) -> tuple[mx.array, ...]:
         *of_a, x, center, x_scale, _ = arguments
-        none = mx.zeros_like(center)
+        dy, none = contiguous(dy), mx.zeros_like(center)
 
         def scaled(scale: mx.array) -> mx.array:
             return affine(None, None, dy, none, scale, none)
