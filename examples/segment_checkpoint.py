@@ -39,6 +39,7 @@ def save(training: Training) -> None:
         "losses": np.array(training.losses),
         "scores": np.array(training.scores),
         "settings": as_array(settings(training)),
+        "autotune": lucid.get_autotune_state(),  # what LUCID_AUTOTUNE=1 has measured
     }
     lucid.save(state, path_of(training))
 
@@ -60,6 +61,7 @@ def resume(training: Training) -> None:
     training.optimizer.state = tree_map_with_path(
         lambda name, _: saved[f"optimizer.{name}"], training.optimizer.state
     )
+    lucid.set_autotune_state(saved["autotune"])
     lucid.set_rng_state(saved["random.mlx"])
     training.patches.bit_generator.state = from_array(saved["random.patches"])
     training.losses = np.array(saved["losses"]).tolist()

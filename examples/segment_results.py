@@ -17,10 +17,8 @@ import matplotlib.pyplot as plt
 import mlx.core as mx
 import nibabel as nib
 import numpy as np
+from scipy.ndimage import zoom
 from segment_data import Case, Data
-
-COLORS = [f"C{i}" for i in range(10)]
-PLANES = (("axial", 2, (0, 1)), ("coronal", 1, (0, 2)), ("sagittal", 0, (1, 2)))
 
 
 def predict(network: Any, case: Case, patch: int) -> np.ndarray:
@@ -86,54 +84,19 @@ def report(network: Any, data: Data, patch: int, out: Path, write: bool) -> None
 def save_slices(
     case: Case, prediction: np.ndarray, classes: list[str], path: Path
 ) -> None:
-    """Three orthogonal slices: bare, with the true outlines, with the predicted."""
-    zooms, truth = case.spacing, case.truth
-    middle = [int(np.median(places)) for places in np.nonzero(truth)] or [0, 0, 0]
-    image = case.image[0]
-    low, high = np.percentile(image, (1, 99.5))
-    extent = zooms * truth.shape
-    columns = {"image": None, "true": truth, "predicted": prediction}
-    widest = max(extent[across] for _, _, (across, _) in PLANES)
-    heights = [3.0 * extent[up] / widest for _, _, (_, up) in PLANES]
-    fig, axes = plt.subplots(
-        *(3, 3),
-        figsize=(9.6, sum(heights) + 0.9),
-        height_ratios=heights,
-        layout="constrained",
+    """Three orthogonal slices with the true outlines, and with the predicted."""
+    image: Any = case.image[0]
+    if image.shape != case.truth.shape:
+        image = zoom(image, np.divide(case.truth.shape, image.shape), order=1)
+    figure: Any = lucid.plot.slices(
+        {"true": image.T, "predicted": image.T},  # z first
+        {"true": case.truth.T, "predicted": prediction.T},
+        case.spacing[::-1].tolist(),
     )
-    for row, (plane, axis, (across, up)) in zip(axes, PLANES, strict=True):
-        share = middle[axis] / truth.shape[axis]
-        at = int(share * image.shape[axis])  # which may have voxels of another size
-        for ax, labels in zip(row, columns.values(), strict=True):
-            ax.imshow(
-                np.take(image, at, axis=axis).T,
-                origin="lower",
-                extent=(0, extent[across], 0, extent[up]),
-                cmap="gray",
-                vmin=low,
-                vmax=high,
-            )
-            if labels is not None:
-                _outline(ax, np.take(labels, middle[axis], axis).T, extent, across, up)
-            ax.set(xticks=[], yticks=[], frame_on=False)
-        row[0].set_ylabel(f"{plane}, {middle[axis]}", fontsize=9)
-    for ax, title in zip(axes[0], columns, strict=True):
-        ax.set_title(title, fontsize=11)
-    lines = [Line2D([], [], color=COLORS[i % 10]) for i in range(len(classes) - 1)]
-    fig.legend(lines, classes[1:], loc="outside lower center", ncols=4, frameon=False)
-    fig.savefig(path, dpi=90)
-    plt.close(fig)
-
-
-def _outline(ax: Any, labels: np.ndarray, extent: Any, across: int, up: int) -> None:
-    rows, columns = labels.shape
-    x = (np.arange(columns) + 0.5) * extent[across] / columns
-    y = (np.arange(rows) + 0.5) * extent[up] / rows
-    for number in np.unique(labels[labels > 0]):
-        if min(labels.shape) > 1 and (labels != number).any():
-            color = COLORS[(number - 1) % 10]
-            mask = (labels == number).astype(float)
-            ax.contour(x, y, mask, levels=[0.5], colors=[color], linewidths=0.9)
+    # the colors in which plot.slices outlines classes 1, 2 ...
+    lines = [Line2D([], [], color=f"C{(i + 3) % 10}") for i in range(len(classes) - 1)]
+    figure.legend(lines, classes[1:], loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=150)
 
 
 def save_curves(
@@ -152,7 +115,8 @@ def save_curves(
     left.set(xlabel="step", ylabel="loss", title="training")
     for i, name in enumerate(data.classes[1:]):
         values = [score[i] for score in scores]
-        right.plot(steps, values, "o-", markersize=3, color=COLORS[i % 10], label=name)
+        color = f"C{(i + 3) % 10}"
+        right.plot(steps, values, "o-", markersize=3, color=color, label=name)
     right.set(xlabel="step", ylabel="Dice", title="validation", ylim=(0, 1))
     right.legend(frameon=False, loc="lower right", ncols=1 + len(data.classes) // 8)
     for ax in (left, right):

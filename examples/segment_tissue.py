@@ -21,7 +21,6 @@ import math
 import os
 from pathlib import Path
 import sys
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -58,49 +57,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"segment_tissue: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: --resume goes on from the last checkpoint", file=sys.stderr)
+        print("\nstopped: --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(description=(__doc__ or "").splitlines()[0])
+    about = (__doc__ or "").splitlines()[0]
+    parser = command_line.Parser(prog="segment_tissue", description=about)
+    count, positive = command_line.whole(1), command_line.between(0, math.inf)
     add = parser.add_argument
     add("--data", type=_present, help="a folder of NIfTI files, or MedMNIST-3D's .npz")
     add("--out", type=Path, default=Path("out/segment_tissue"), help="folder to write")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    add("--steps", type=_count, default=1000, help="updates of the weights (1000)")
-    add("--every", type=_count, default=100, help="steps to a validation, which saves")
-    add(
-        "--batch", type=_count, default=2, help="patches a step, over all processes (2)"
-    )
+    add("--steps", type=count, default=1000, help="updates of the weights (1000)")
+    add("--every", type=count, default=100, help="steps between checkpoints (100)")
+    add("--batch", type=count, default=2, help="patches a step, over all processes (2)")
     add("--patch", type=_patch, default=32, help="voxels along each axis (32)")
-    add("--rate", type=_positive, default=0.01, help="first learning rate (0.01)")
-    add("--spacing", type=_positive, help="voxel in mm to work in; default: the files'")
-    add("--seed", type=_seed, default=0)
+    add("--rate", type=positive, default=0.01, help="first learning rate (0.01)")
+    add("--spacing", type=positive, help="voxel in mm to work in; default: the files'")
+    add("--seed", type=command_line.whole(0), default=0)
     add("--device", choices=["cpu", "gpu", "metal"], help="default: MLX's")
     add("--bf16", action="store_true", help="compute in bfloat16; weights stay float32")
     add("--compile", action="store_true", help="run the step through mx.compile")
-    add(
-        "--accumulate",
-        type=_count,
-        default=1,
-        help="work through a batch in so many parts: less memory, the same step",
-    )
-    add(
-        "--checkpoint",
-        action="store_true",
-        help="recompute activations for the gradient: less memory, more time",
-    )
+    saved = "recompute activations for the gradient: less memory, more time"
+    add("--checkpoint", action="store_true", help=saved)
+    parts = "work through a batch in so many parts: less memory, the same step"
+    add("--accumulate", type=count, default=1, help=parts)
     args = parser.parse_args(argv)
     if args.batch % args.accumulate:
         parser.error(f"--batch {args.batch} cannot be cut in {args.accumulate} parts")
     return args
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"segment_tissue: {message}\n")  # one line, without the usage
 
 
 def _present(text: str) -> Path:
@@ -110,32 +97,11 @@ def _present(text: str) -> Path:
     return path
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
-    return int(text)
-
-
 def _patch(text: str) -> int:
-    if not text.isdecimal() or int(text) < 16 or int(text) % 8:
+    size = command_line.whole(16)(text)
+    if size % 8:
         raise argparse.ArgumentTypeError(f"{text} is not 16, 24, 32, 40 ...")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
+    return size
 
 
 if __name__ == "__main__":
