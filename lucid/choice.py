@@ -74,16 +74,17 @@ def conv3d(
 ) -> mx.array:
     """(N, C, D, H, W) -> (N, O, OD, OH, OW)."""
     formulation = choose(geometry, x.dtype).formulation
-    return _conv3d_by(formulation, x, weight, bias, geometry)
+    return conv3d_by(formulation, x, weight, bias, geometry)
 
 
-def _conv3d_by(
+def conv3d_by(
     formulation: Formulation,
     x: mx.array,
     weight: mx.array,
     bias: mx.array | None,
     geometry: ConvGeometry,
 ) -> mx.array:
+    """The same, by a formulation that was chosen already."""
     dtype = x.dtype
     if geometry.padding_mode != "zeros" and not formulation.every_mode:
         # Widened first: the gradient adds up where padding repeats voxels.
@@ -166,7 +167,7 @@ def _measured(
     rule = [
         pick.formulation for pick in choose_by_rules(geometry, dtype).passes.values()
     ]
-    call = None if transposed else functools.partial(_conv3d_by, geometry=geometry)
+    call = None if transposed else functools.partial(conv3d_by, geometry=geometry)
     found = measuring.fastest(geometry, dtype, rule, candidates(geometry), call)
     return Choice(*(Pick(*formulation_and_reason) for formulation_and_reason in found))
 

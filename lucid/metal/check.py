@@ -16,6 +16,7 @@ from lucid.metal.conv import (
     weight_gradient_kernel,
 )
 from lucid.ops import conv
+from lucid.ops.conv import Formulation
 from lucid.ops.conv_plain import COLUMNS
 import mlx.core as mx
 import numpy as np
@@ -65,6 +66,7 @@ KERNEL_CASES = {
         (1, 8, 6, 7, 9), (8, 1, 3, 3, 3), {"stride": 2, "padding": 1, "groups": 8}
     ),
     "4 -> 8 a group": Case((2, 8, 4, 5, 6), (16, 4, 3, 3, 3), {"groups": 2}),
+    "2 -> 2 a group": Case((2, 6, 4, 5, 9), (6, 2, 3, 3, 3), {"groups": 3}),
     "3 -> 5 a group, dilated": Case(
         (1, 6, 7, 6, 9),
         (10, 3, 3, 2, 3),
@@ -89,7 +91,7 @@ KERNEL_CASES = {
     "tiny": Case((1, 2, 1, 1, 2), (2, 1, 1, 1, 1), {"groups": 2}),
 }
 
-# One for each path of `choose`, compared with the CPU, gradients included.
+# For each formulation, compared with the CPU, gradients included.
 PATH_CASES = {
     "kernels": KERNEL_CASES["depthwise, reflect"],
     "matmul": Case((2, 5, 3, 4, 5), (7, 5, 1, 1, 1), {"stride": 2}),
@@ -193,11 +195,14 @@ def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
 
 
 def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
-    """Convolutions and their gradients on the GPU, against the CPU in float32."""
+    """Convolutions and their gradients on the GPU, against the CPU in float32.
+
+    By every formulation that could be chosen for a pass.
+    """
     for name, case in cases.items():
-        chosen = choice.choose_on_gpu(case.geometry, mx.float32, metal=True)
-        path = chosen.formulation.name
-        yield _row(Comparison(path, name, functools.partial(_both_devices, case)))
+        for formulation in choice.candidates(case.geometry):
+            compute = functools.partial(_both_devices, case, formulation)
+            yield _row(Comparison(formulation.name, name, compute))
 
 
 def _row(comparison: Comparison) -> Row:
@@ -227,7 +232,7 @@ def _pair(pair: Pair, case: Case, *options_and_dtype: Any) -> Compared:
     return [(pair.kernel(*chosen, *options), pair.twin(*chosen, *options))]
 
 
-def _both_devices(case: Case, dtype: mx.Dtype) -> Compared:
+def _both_devices(case: Case, formulation: Formulation, dtype: mx.Dtype) -> Compared:
     g = case.geometry
     x, w, b = (_draw(s, dtype) for s in (case.input, case.weight, case.weight[:1]))
     dy = _draw(g.output_shape, dtype)
@@ -241,6 +246,6 @@ def _both_devices(case: Case, dtype: mx.Dtype) -> Compared:
             mx.eval(y, gradients)
         return [*y, *gradients]
 
-    got = run("gpu", choice.conv3d, dtype)
+    got = run("gpu", functools.partial(choice.conv3d_by, formulation), dtype)
     want = run("cpu", functools.partial(conv.conv3d, COLUMNS), mx.float32)
     return list(zip(got, want, strict=True))

@@ -33,7 +33,7 @@ def mixed(
         forward.forward,
         _in_layout(layout, input_gradient, input_gradient.input_gradient),
         _in_layout(layout, weight_gradient, weight_gradient.weight_gradient),
-        temporaries="; ".join(dict.fromkeys(one.temporaries for one in passes)),
+        temporaries="; ".join(f"{one}: {one.temporaries}" for one in distinct),
         fits=fits,
         channels_last=layout,
         every_mode=all(one.every_mode for one in distinct),
