@@ -71,6 +71,12 @@ def test_every_code_block_says_its_language(page):
     assert set(fences[1::2]) <= {""}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_code_fits_the_page(page):
+    lines = [line for block in blocks(page) for line in block.code.splitlines()]
+    assert [line for line in lines if len(line) > 88] == []
+
+
 def test_array_idioms_hold():
     for _, code in idioms():
         eval(code, idiom_names())
