@@ -1,0 +1,15 @@
+"""The hosted Mac runs what the README says, and the kernels' own check."""
+
+from pathlib import Path
+import re
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_workflow_runs_the_readme_s_tests_and_the_check_of_kernels():
+    runs = re.findall(
+        r"run: (.+)", (ROOT / ".github" / "workflows" / "mac.yml").read_text()
+    )
+    readme = (ROOT / "README.md").read_text().splitlines()
+    (tests,) = [line for line in readme if re.match("python3 -m venv .*pytest", line)]
+    assert runs == [tests, ".venv/bin/python -m lucid.metal"]
