@@ -7,14 +7,16 @@ small problem for which MLX generates the same source:
     def pad_kernel(x, sides, mode): ...
 
 `smaller` takes the function's arguments (positional, hashable but for arrays) and
-yields argument tuples, the smallest first; their arrays come from `draw`. Taken is the
-first that launches what the real call does: same kernels, template constants, dtypes,
-and inputs of fewer than eight elements. A constant LARGE need not agree: a small
-problem is launched with that of the real call. The function runs on it once and is
-compared with its twin. If it agrees, the real call and all others of the same source
-run the kernel; if it does not, or does not compile, they run the twin, and a
-`MetalKernelWarning` says so. Only arrays of the guard's own are evaluated, so all of
-this works while MLX traces a function, too.
+yields argument tuples, the smallest first; their arrays come from `draw`. Taken are the
+first two that launch what the real call does: same kernels, template constants, dtypes,
+and inputs of fewer than eight elements. One of them had better differ in what is no
+constant of the source, such as strides of each axis: what passes is trusted with any. A
+constant LARGE need not agree: a small problem is launched with that of the real call.
+
+The function runs on both and is compared with its twin. If it agrees, the real call and
+all others of the same source run the kernel; if it does not, or does not compile, they
+run the twin, and a `MetalKernelWarning` says so. Only arrays of the guard's own are
+evaluated, so all of this works while MLX traces a function, too.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ verdicts: Verdicts = {}
 # (function's name, its arguments with shapes for arrays) -> whether it may run.
 calls: dict[tuple[str, tuple[Any, ...]], bool] = {}
 _REMEMBERED = 4096  # calls
+_PROBLEMS = 2  # small ones, for each source
 _lock = threading.RLock()  # a check is made once, whichever thread comes first
 _checking = contextvars.ContextVar("checking", default=False)
 
@@ -127,14 +130,18 @@ class Guarded:
         large = {
             s.name: {k: v for k, v in s.template if k == "LARGE"} for s in launched
         }
-        token = _checking.set(True)
+        token, tried = _checking.set(True), 0
         try:
             with launch.replacing(large):
                 for problem in self.smaller(*arguments):
                     if self.launches(problem) == launched:
-                        return self._compare(problem)
+                        fault, tried = self._compare(problem), tried + 1
+                        if fault is not None or tried == _PROBLEMS:
+                            return fault
         finally:
             _checking.reset(token)
+        if tried:
+            return None
         return "no small problem launches the same, so that it cannot be checked"
 
     def _compare(self, problem: tuple[Any, ...]) -> str | None:
@@ -172,9 +179,8 @@ def draw(
     low: float = -1.0,
     high: float = 1.0,
 ) -> mx.array:
-    """Random numbers for a small problem, of a generator of their own."""
-    numbers = np.random.default_rng(seed).uniform(low, high, tuple(shape))
-    return mx.array(numbers.astype(np.float32)).astype(dtype)
+    """Random numbers for a small problem, with a key of their own."""
+    return mx.random.uniform(low, high, shape, key=mx.random.key(seed)).astype(dtype)
 
 
 def distance(got: mx.array, want: mx.array) -> float:

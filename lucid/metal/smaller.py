@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
-import itertools
 import math
 from typing import Any
 
-from lucid.geometry import ConvGeometry, Padding, Triple
+from lucid.geometry import ConvGeometry, Padding
 from lucid.metal.guard import draw
 import mlx.core as mx
 
@@ -42,44 +41,52 @@ def smaller_weight_gradients(
 
 
 def smaller_pads(x: mx.array, sides: Padding, mode: str) -> Iterator[tuple[Any, ...]]:
-    for n, size, c in _smaller_volumes(x.shape, sides, mode):
-        yield draw((n, *size, c), x.dtype), sides, mode
+    for shape, few in _smaller_pads(x.shape, sides, mode):
+        yield draw(shape, x.dtype), few, mode
 
 
 def smaller_pad_adjoints(
     dy: mx.array, sides: Padding, mode: str
 ) -> Iterator[tuple[Any, ...]]:
-    sums = [sum(side) for side in sides]
     n, *padded, c = dy.shape
-    size = [s - total for s, total in zip(padded, sums, strict=True)]
-    for batch, few, channels in _smaller_volumes((n, *size, c), sides, mode):
-        shape = [s + total for s, total in zip(few, sums, strict=True)]
-        yield draw((batch, *shape, channels), dy.dtype), sides, mode
+    size = [s - sum(side) for s, side in zip(padded, sides, strict=True)]
+    for shape, few in _smaller_pads((n, *size, c), sides, mode):
+        batch, *inside, channels = shape
+        outside = [s + sum(side) for s, side in zip(inside, few, strict=True)]
+        yield draw((batch, *outside, channels), dy.dtype), few, mode
 
 
 def smaller_convolutions(geometry: ConvGeometry) -> Iterator[ConvGeometry]:
-    """Fewer voxels, then more channels: the first has the fewest of both."""
-    g, seen = geometry, set()
-    volumes = [
-        tuple(_fewer_voxels(g, axis) for axis in range(3)),
-        (*(_fewer_voxels(g, axis) for axis in (0, 1)), g.input_size[2]),
-    ]
-    channels = [_fewer_channels(g), (g.in_channels, g.out_channels, g.groups)]
-    for (c, o, groups), size in itertools.product(channels, volumes):
-        smaller = dataclasses.replace(
-            g,
-            batch=min(g.batch, 2),
-            in_channels=c,
-            out_channels=o,
-            groups=groups,
-            input_size=size,
+    """Fewer voxels and channels; then with other numbers on each axis; then more."""
+    g = geometry
+    for c, o, groups in (
+        _fewer_channels(g),
+        (g.in_channels, g.out_channels, g.groups),
+    ):
+        few = dataclasses.replace(
+            g, batch=min(g.batch, 2), in_channels=c, out_channels=o, groups=groups
         )
-        if smaller not in seen:
-            seen.add(smaller)
-            yield smaller
+        d, h, w = (_fewer_voxels(g, axis) for axis in range(3))
+        yield dataclasses.replace(few, input_size=(d, h, w))
+        yield _uneven(few)
+        yield dataclasses.replace(few, input_size=(d, h, g.input_size[2]))
     products = math.prod(g.output_shape) * math.prod(g.weight_shape[1:])
-    if products <= _PRODUCTS and g not in seen:
+    if products <= _PRODUCTS:
         yield g
+
+
+def _uneven(geometry: ConvGeometry) -> ConvGeometry:
+    """Other sizes, strides, dilations and paddings, but for what is along W."""
+    g, (before, after) = geometry, geometry.padding[2]
+    uneven = dataclasses.replace(
+        g,
+        kernel_size=(2, 3, g.kernel_size[2]),
+        stride=(2, 1, g.stride[2]),
+        dilation=(1, 2, g.dilation[2]),
+        padding=((0, 1), (2, 1), (before + 1, after)),
+        input_size=(9, 9, 999),
+    )
+    return dataclasses.replace(uneven, input_size=(5, 4, _fewer_voxels(uneven, axis=2)))
 
 
 def fewer(number: int) -> int:
@@ -108,16 +115,17 @@ def _least(sides: tuple[int, int], mode: str) -> int:
     return max(sides) + 1 if mode in ("reflect", "circular") else 1
 
 
-def _smaller_volumes(
+def _smaller_pads(
     shape: tuple[int, ...], sides: Padding, mode: str
-) -> Iterator[tuple[int, Triple, int]]:
+) -> Iterator[tuple[tuple[int, ...], Padding]]:
     n, *size, c = shape
     d, h, w = (
         min(s, _least(side, mode) + 2) for s, side in zip(size, sides, strict=True)
     )
-    yield min(n, 2), (d, h, w), fewer(c)
-    yield min(n, 8), (d, h, w), fewer(c)
-    yield min(n, 8), (d, h, w), c
+    yield (min(n, 2), d, h, w, fewer(c)), sides
+    yield (min(n, 2), 4, 3, 5, fewer(c)), ((1, 2), (0, 1), (2, 0))
+    yield (min(n, 8), d, h, w, fewer(c)), sides
+    yield (min(n, 8), d, h, w, c), sides
 
 
 def _input(geometry: ConvGeometry, dtype: mx.Dtype) -> mx.array:
