@@ -2,6 +2,7 @@
 
     python examples/benchmark_conv3d.py                         # the README's table
     python examples/benchmark_conv3d.py --shapes unet mode-reflect --repeats 15
+    python examples/benchmark_conv3d.py --shapes table unet --autotune
     python examples/benchmark_conv3d.py --shapes all --allocator both --memory \\
         --json times.json --png times.png
 
@@ -201,8 +202,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"sets ({', '.join(SETS)}) or single shapes; default: table",
     )
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS)
     parser.add_argument(
-        "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)
+        "--autotune",
+        action="store_true",
+        help="what lucid.autotune chooses, beside the rules",
     )
     parser.add_argument(
         "--memory", action="store_true", help="peaks too, each in a process of its own"
@@ -211,12 +215,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.quick and options.shapes is None:
         options.shapes = list(SETS["table"])[:1]
     options.shapes = options.shapes or ["table"]
-    options.contenders = ["lucid", *(n for n in options.contenders if n != "lucid")]
+    options.contenders = contenders(options)
     try:
         select(options.shapes)
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def contenders(options: argparse.Namespace) -> list[str]:
+    """Lucid first; autotuned only where it is asked for, and then alone beside it."""
+    chosen = options.contenders
+    if chosen is None:
+        chosen = [n for n in CONTENDERS if n != "autotuned" and not options.autotune]
+    chosen = ["lucid", *(["autotuned"] if options.autotune else []), *chosen]
+    return list(dict.fromkeys(chosen))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

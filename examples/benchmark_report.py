@@ -26,6 +26,7 @@ MARKS = {
     "torch": ("#1b6ca8", "s"),
     "jax": ("#7a9a01", "^"),
     "lucid, compiled": ("#7b3294", "D"),
+    "autotuned": ("#444444", "v"),
 }
 
 

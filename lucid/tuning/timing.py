@@ -16,7 +16,7 @@ Times = dict[str, float | None]
 # Launches of one evaluation, at most: a GPU's launch takes tens of microseconds.
 LAUNCHES = 20
 # Seconds that an evaluation should take, and that all of them may.
-SAMPLE, BUDGET = 0.004, 0.4
+SAMPLE, BUDGET = 0.004, 1.0
 ROUNDS = (3, 12)
 # How many times the best one's time makes a run hopeless after its first.
 HOPELESS = 3

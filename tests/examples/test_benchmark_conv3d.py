@@ -44,7 +44,7 @@ def test_quick_run_of_one_shape_reports_positive_times(
     assert list(results["medians_ms"]) == ["strided"]
     assert list(results["medians_ms"]["strided"]) == DIRECTIONS
     for direction, medians in results["medians_ms"]["strided"].items():
-        assert list(medians) == list(benchmark.CONTENDERS)
+        assert list(medians) == [n for n in benchmark.CONTENDERS if n != "autotuned"]
         for name, median in medians.items():
             assert median > 0
             assert results["times_ms"]["strided"][direction][name] == [median]
@@ -54,6 +54,17 @@ def test_quick_run_of_one_shape_reports_positive_times(
                     ratio
                 )
                 assert f"({ratio:6.2f})" in printed
+
+
+def test_autotune_is_beside_the_rules_and_nobody_else(benchmark: Any, tmp_path: Path):
+    file, picture = tmp_path / "times.json", tmp_path / "times.png"
+    files = ["--json", str(file), "--png", str(picture)]
+    shapes = ["--shapes", "small-strided"]
+    assert benchmark.main([*QUICK, *shapes, "--autotune", *files]) == 0
+    [results] = json.loads(file.read_text())["allocators"].values()
+    for medians in results["medians_ms"]["small-strided"].values():
+        assert list(medians) == ["lucid", "autotuned"]
+    assert picture.stat().st_size > 0
 
 
 def test_report_names_machine_blas_and_versions(benchmark: Any, tmp_path: Path):
