@@ -31,14 +31,14 @@ Table = dict[str, dict[str, Times]]
 """Times by problem, then by pass."""
 
 lock = threading.RLock()
-_table: Table = {}  # of this process: measured, or taken over
+_table: Table = {}  # what this process went by: measured, read, or taken over
 _generation = 0
 _file: Path | None = None  # the file that was read, and what was in it
 _file_table: Table = {}
 
 
 def get_autotune_state() -> mx.array:
-    """What `lucid.autotune` has measured: bytes (of JSON), to be kept in a checkpoint.
+    """What `lucid.autotune` went by so far: bytes (of JSON) for a checkpoint.
 
     Training that is resumed is exact only if the same formulations compute it: where
     they are measured, restore them before the first step, on any machine.
@@ -48,14 +48,14 @@ def get_autotune_state() -> mx.array:
         >>> lucid.set_autotune_state(lucid.get_autotune_state())
     """
     with lock:
-        text = json.dumps({"format": FORMAT, "times": {**_from_file(), **_table}})
+        text = json.dumps({"format": FORMAT, "times": _table})
     return mx.array(np.frombuffer(text.encode(), np.uint8))
 
 
 def set_autotune_state(new_state: mx.array) -> None:
-    """Take over what `get_autotune_state` returned, in place of what was measured here.
+    """Go by what `get_autotune_state` returned, in place of what was measured here.
 
-    The file in the cache folder stays as it is.
+    It does not enter the file in the cache folder.
 
     Raises:
         TypeError: if `new_state` is not what `get_autotune_state` returned.
@@ -89,16 +89,19 @@ def generation() -> int:
 def look_up(problem: str, what: str) -> Times:
     """The times of a problem's pass; empty if it was never measured here."""
     with lock:
-        passes = _table.get(problem) or _from_file().get(problem, {})
-        return passes.get(what, {})
+        known = _table.get(problem, {}).get(what)
+        if known is None:
+            known = _from_file().get(problem, {}).get(what, {})
+            if known:
+                _table.setdefault(problem, {})[what] = known
+        return known
 
 
 def keep(problem: str, what: str, times: Times) -> None:
     """Remember times, here and in the file."""
     with lock:
-        _table[problem] = {**_from_file().get(problem, {}), **_table.get(problem, {})}
-        _table[problem][what] = times
-        _write()
+        _table.setdefault(problem, {})[what] = times
+        _write(problem, what, times)
 
 
 def path() -> Path | None:
@@ -141,13 +144,14 @@ def _load(file: Path) -> Table:
     return {}
 
 
-def _write() -> None:
-    """This process's times over what the file has by now."""
+def _write(problem: str, what: str, times: Times) -> None:
+    """Times, beside what the file has by now."""
     file = path()
     if file is None:
         return
     with contextlib.suppress(OSError):  # a folder that cannot be written
-        table = {**_load(file), **_table}
+        table = _load(file)
+        table.setdefault(problem, {})[what] = times
         content = {"format": FORMAT, "machine": machine(), "times": table}
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as stream:

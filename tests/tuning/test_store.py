@@ -153,6 +153,26 @@ def test_a_state_goes_through_a_checkpoint(tmp_path):
     assert store.generation() > before
 
 
+def test_a_state_is_what_this_process_went_by(cache):
+    store.keep("a problem", "forward", TIMES)
+    store.keep("another", "forward", TIMES)
+    store.forget()
+    assert b"problem" not in bytes(np.array(lucid.get_autotune_state()))
+    store.look_up("a problem", "forward")
+    state = bytes(np.array(lucid.get_autotune_state()))
+    assert b"a problem" in state
+    assert b"another" not in state
+
+
+def test_a_state_of_another_machine_does_not_enter_the_file(cache):
+    theirs = {"format": 1, "times": {"theirs": {"forward": TIMES}}}
+    text = json.dumps(theirs).encode()
+    lucid.set_autotune_state(mx.array(np.frombuffer(text, np.uint8)))
+    assert store.look_up("theirs", "forward") == TIMES
+    store.keep("mine", "forward", TIMES)
+    assert json.loads(file_of(cache).read_text())["times"].keys() == {"mine"}
+
+
 @pytest.mark.parametrize(
     "state",
     [
