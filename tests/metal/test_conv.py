@@ -219,7 +219,12 @@ MUTANTS = [
     ("conv_forward", "size_t(n) *", "size_t(0) *"),
     ("common", "first + s * STEP", "first + s"),
     ("common", "w < 0 ? -1 : w * C", "w < 0 ? -1 : w"),
-    ("common", "packed_float4*)p", "packed_float4*)(p + 1)"),
+    (
+        "common",
+        "(const device packed_float4*)p",
+        "(const device packed_float4*)(p + 1)",
+    ),
+    ("common", "*(device packed_float4*)p = v", "*(device packed_float2*)p = v.xy"),
     ("conv_input_gradient", "size_t(n) *", "size_t(0) *"),
     ("conv_weight_gradient", "(n * D + d)", "(n + d)"),
     ("conv_input_gradient", "ow < 0 || ow >= OW", "ow < 0"),

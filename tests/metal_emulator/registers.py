@@ -30,8 +30,8 @@ _CONSTANT = ("address_space(2)", "address_space(4)")
 # not matter: each takes about the registers that the real one takes.
 _BODIES = """
 namespace metal {
-template <> inline float as_type<float, uint>(uint a) {
-  return __builtin_bit_cast(float, a);
+template <class To, class From> inline To as_type(From a) {
+  return __builtin_bit_cast(To, a);
 }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }

@@ -5,8 +5,8 @@
 
 enum { LUCID_ZEROS, LUCID_REFLECT, LUCID_REPLICATE, LUCID_CIRCULAR };
 
-// Two or four elements by one load, aligned as a single one, since a view may start at any
-// element. The compiler joins no loads of its own accord.
+// Two or four elements by one load or store, aligned as a single one, since a view may
+// start at any element. The compiler joins none of its own accord.
 template <typename T>
 struct lucid_wide;
 
@@ -17,6 +17,12 @@ struct lucid_wide<float> {
   }
   static float4 four(const device float* p) {
     return *(const device packed_float4*)p;
+  }
+  static void put(device float* p, float2 v) {
+    *(device packed_float2*)p = v;
+  }
+  static void put(device float* p, float4 v) {
+    *(device packed_float4*)p = v;
   }
 };
 
@@ -30,26 +36,54 @@ struct lucid_wide<half> {
     const half4 v = *(const device packed_half4*)p;
     return float4(float(v.x), float(v.y), float(v.z), float(v.w));
   }
+  static void put(device half* p, float2 v) {
+    half2 rounded = half2(half(v.x));
+    rounded.y = half(v.y);
+    *(device packed_half2*)p = rounded;
+  }
+  static void put(device half* p, float4 v) {
+    half4 rounded = half4(half(v.x));
+    rounded.y = half(v.y);
+    rounded.z = half(v.z);
+    rounded.w = half(v.w);
+    *(device packed_half4*)p = rounded;
+  }
 };
 
 // A bfloat16 is the first half of a float32.
-inline float lucid_from_bfloat(ushort bits) {
+inline float lucid_from_bits(ushort bits) {
   return as_type<float>(uint(bits) << 16);
+}
+
+inline ushort lucid_to_bits(float v) {
+  return as_type<ushort>(bfloat16_t(v));
 }
 
 template <>
 struct lucid_wide<bfloat16_t> {
   static float2 two(const device bfloat16_t* p) {
     const ushort2 v = *(const device packed_ushort2*)p;
-    return float2(lucid_from_bfloat(v.x), lucid_from_bfloat(v.y));
+    return float2(lucid_from_bits(v.x), lucid_from_bits(v.y));
   }
   static float4 four(const device bfloat16_t* p) {
     const ushort4 v = *(const device packed_ushort4*)p;
     return float4(
-        lucid_from_bfloat(v.x),
-        lucid_from_bfloat(v.y),
-        lucid_from_bfloat(v.z),
-        lucid_from_bfloat(v.w));
+        lucid_from_bits(v.x),
+        lucid_from_bits(v.y),
+        lucid_from_bits(v.z),
+        lucid_from_bits(v.w));
+  }
+  static void put(device bfloat16_t* p, float2 v) {
+    ushort2 rounded = ushort2(lucid_to_bits(v.x));
+    rounded.y = lucid_to_bits(v.y);
+    *(device packed_ushort2*)p = rounded;
+  }
+  static void put(device bfloat16_t* p, float4 v) {
+    ushort4 rounded = ushort4(lucid_to_bits(v.x));
+    rounded.y = lucid_to_bits(v.y);
+    rounded.z = lucid_to_bits(v.z);
+    rounded.w = lucid_to_bits(v.w);
+    *(device packed_ushort4*)p = rounded;
   }
 };
 
@@ -83,8 +117,7 @@ struct lucid_channels<2> {
   }
   template <typename T>
   static void store(device T* p, type v) {
-    p[0] = T(v.x);
-    p[1] = T(v.y);
+    lucid_wide<T>::put(p, v);
   }
 };
 
@@ -101,10 +134,7 @@ struct lucid_channels<4> {
   }
   template <typename T>
   static void store(device T* p, type v) {
-    p[0] = T(v.x);
-    p[1] = T(v.y);
-    p[2] = T(v.z);
-    p[3] = T(v.w);
+    lucid_wide<T>::put(p, v);
   }
 };
 

@@ -128,10 +128,14 @@ SHIM_COMPARISON(>=)
   typedef vec<T, 4> T##4;    \
   struct packed_##T##2 {     \
     T x, y;                  \
+    packed_##T##2() = default; \
+    packed_##T##2(const vec<T, 2>& v) : x(v.x), y(v.y) {} \
     operator vec<T, 2>() const { return vec<T, 2>(x, y); } \
   };                         \
   struct packed_##T##4 {     \
     T x, y, z, w;            \
+    packed_##T##4() = default; \
+    packed_##T##4(const vec<T, 4>& v) : x(v.x), y(v.y), z(v.z), w(v.w) {} \
     operator vec<T, 4>() const { return vec<T, 4>(x, y, z, w); } \
   };
 SHIM_NAMES(float)
