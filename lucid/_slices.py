@@ -14,8 +14,8 @@ import numpy as np
 __all__ = ["Column", "colormaps", "draw"]
 
 _PLANES = ("d", "h", "w")  # the axis that each slice stands on
-_WIDEST, _COLUMN, _HIGHEST = 10.0, 2.4, 12.0  # inches: one volume, a column, all
-_LEAST = 0.9  # inches, of a picture: a label has room
+_WIDEST, _COLUMN, _HIGHEST = 10.0, 2.4, 8.0  # inches: one volume, a column, all
+_LEAST = 0.7  # inches, of a picture: a label has room
 _FONT = 10  # points
 
 

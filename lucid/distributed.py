@@ -17,6 +17,12 @@ from lucid.nn._state_dict import assign
 import mlx.core as mx
 import mlx.nn
 
+__all__ = ["materialize"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def materialize(
     model: ModuleT,

@@ -25,9 +25,15 @@ from lucid.ops.loss import total
 import mlx.core as mx
 import numpy as np
 
+__all__ = ["dice", "hausdorff_distance"]
+
 Spacing = float | Sequence[float] | Sequence[Sequence[float]]
 
 DISTANCE_METRICS = ("euclidean", "chessboard", "taxicab")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def dice(

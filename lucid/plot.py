@@ -20,6 +20,10 @@ __all__ = ["slices"]
 _MOST_COLUMNS = 16
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def slices(
     volume: Arrays,
     mask: Arrays | None = None,

@@ -12,3 +12,7 @@ __all__ = [
     "sliding_window_inference",
     "with_mirroring",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -41,7 +41,14 @@ def test_nothing_is_guessed_for_private_names_and_hasattr_works():
     assert not hasattr(nn, "Unknown")
 
 
-@pytest.mark.parametrize("module", [lucid, nn, nn.init, nn.functional, lucid.optim])
+MODULES = [
+    *(lucid, nn, nn.init, nn.functional),
+    *(lucid.optim, lucid.models, lucid.inference, lucid.metrics),
+    *(lucid.distributed, lucid.plot),
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_completion_shows_what_is_public(module):
     shown = [name for name in dir(module) if not name.startswith("_")]
     assert sorted(shown) == sorted(module.__all__)
