@@ -1,4 +1,4 @@
-"""Labelled volumes for `segment_tissue.py`: reading them, and drawing patches."""
+"""Labelled volumes for `segment_tissue.py`: a template, NIfTI files, MedMNIST-3D."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from packages import fetch
 from scipy.ndimage import zoom
 from volumes import VolumeError, read_voxels
 
-FOREGROUND = 1 / 3  # of the patches are centered on a voxel of some class
 NILEARN = "0.14.1"
 MAPS = "nilearn/datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -63,8 +62,7 @@ def make_case(
     affine: np.ndarray,
     spacing: np.ndarray,
 ) -> Case:
-    """Normalize an image, (C, D, H, W), and bring it to the spacing to work in."""
-    image = np.nan_to_num(image.astype(np.float32), posinf=0, neginf=0)
+    """Bring an image, (C, D, H, W), and its labels to the spacing to work in."""
     if image.shape[1:] != labels.shape:
         raise VolumeError(f"{name}: image {image.shape[1:]} but labels {labels.shape}")
     truth = labels.astype(np.uint8)
@@ -75,6 +73,14 @@ def make_case(
     if np.abs(factors - 1).max() > 0.01:
         image = _zoomed(image, (1, *factors), order=1)
         labels = _zoomed(truth, factors, order=0)
+    classes = np.unique(labels)
+    places = [np.argwhere(labels == c) for c in classes[classes > 0]]
+    return Case(name, image, labels, places, truth, affine)
+
+
+def normalized(name: str, image: np.ndarray) -> np.ndarray:
+    """Each channel with mean 0 and deviation 1 where it is not 0."""
+    image = np.nan_to_num(image.astype(np.float32), posinf=0, neginf=0)
     for channel in image:
         inside = channel[channel != 0]
         if inside.size == 0 or inside.std() == 0:  # a shape: no contrast but its own
@@ -83,9 +89,7 @@ def make_case(
             raise VolumeError(f"{name}: an image without contrast")
         channel -= inside.mean()
         channel /= inside.std()
-    classes = np.unique(labels)
-    places = [np.argwhere(labels == c) for c in classes[classes > 0]]
-    return Case(name, image, labels, places, truth, affine)
+    return image
 
 
 def _zoomed(volume: np.ndarray, factors: Any, order: int) -> np.ndarray:
@@ -114,22 +118,26 @@ def template(spacing: float | None) -> Data:
     (x0, y0, z0), ends = (f(np.argwhere(t1 > 0), axis=0) for f in (np.min, np.max))
     x1, y1, z1 = ends + 1
     middle, front = (x0 + x1) // 2, y1 - (y1 - y0) // 3
-    parts = {
+    boxes = {
         "left, behind": (slice(x0, middle), slice(y0, front), slice(z0, z1)),
         "left, front": (slice(x0, middle), slice(front, y1), slice(z0, z1)),
         "right hemisphere": (slice(middle + 1, x1), slice(y0, y1), slice(z0, z1)),
     }
-    train, validation, test = (
-        make_case(name, t1[box][None], labels[box], _moved(affine, box), wanted)
-        for name, box in parts.items()
-    )
+    head = normalized("the template", t1[None])
+    cases = []
+    for name, box in boxes.items():
+        moved = affine.copy()
+        moved[:3, 3] = apply_affine(affine, [side.start for side in box])
+        image = head[(slice(None), *box)]
+        cases.append(make_case(name, image, labels[box], moved, wanted))
     classes = ["rest", "gray matter", "white matter"]
     about = (
         "MNI152, an average of 152 people: trained on the left hemisphere without its\n"
         "front third, which validates; tested on the right hemisphere, which in this\n"
         "template is the left one's mirror image"
     )
-    return Data([train], [validation], [test], classes, wanted, about)
+    train, validation, test = ([case] for case in cases)
+    return Data(train, validation, test, classes, wanted, about)
 
 
 def folder(path: Path, spacing: float | None) -> Data:
@@ -194,7 +202,8 @@ def _read(channels: list[Path], label: Path) -> tuple[np.ndarray, np.ndarray, An
     *images, labels = arrays
     if len({array.shape[1:] for array in arrays}) > 1 or len(labels) != 1:
         raise VolumeError(f"{label} and its image have different shapes")
-    return np.concatenate(images), labels[0], affine
+    image = normalized(str(channels[0]), np.concatenate(images))
+    return image, labels[0], affine
 
 
 def medmnist(path: Path) -> Data:
@@ -218,10 +227,11 @@ def medmnist(path: Path) -> Data:
             raise VolumeError(f"{path}: {split}_images of shape {images.shape}")
         if labels.shape != images.shape:
             labels = _painted(images, labels.reshape(len(images), -1)[:, 0])
-        cases[split] = [
-            make_case(f"{split} {i}", image[None], mask, np.eye(4), np.ones(3))
-            for i, (image, mask) in enumerate(zip(images, labels, strict=True))
-        ]
+        cases[split] = []
+        for i, (image, mask) in enumerate(zip(images, labels, strict=True)):
+            image = normalized(f"{split} {i}", image[None])
+            case = make_case(f"{split} {i}", image, mask, np.eye(4), np.ones(3))
+            cases[split].append(case)
     train, validation, test = cases.values()
     about = f"{len(train)} volumes to train, {len(validation)} to validate, {len(test)}"
     classes = _class_names(train)
@@ -245,54 +255,3 @@ def _class_names(cases: list[Case]) -> list[str]:
 def _wanted(found: list[np.ndarray], spacing: float | None) -> np.ndarray:
     """The voxels to work with: as asked for, or the median of what there is."""
     return np.median(found, axis=0) if spacing is None else np.full(3, spacing)
-
-
-def _moved(affine: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
-    moved = affine.copy()
-    moved[:3, 3] = apply_affine(affine, [s.start for s in box])
-    return moved
-
-
-def draw_batch(
-    cases: list[Case], count: int, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Augmented random patches, (N, C, D, H, W), and their labels, (N, 1, D, H, W)."""
-    pairs = [
-        draw_patch(cases[rng.integers(len(cases))], size, rng) for _ in range(count)
-    ]
-    images, labels = zip(*pairs, strict=True)
-    return np.stack(images), np.stack(labels)[:, None]
-
-
-def draw_patch(
-    case: Case, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    shape = np.array(case.labels.shape)
-    room = np.maximum(shape - size, 0)
-    corner = rng.integers(0, room, endpoint=True)
-    if case.places and rng.random() < FOREGROUND:
-        places = case.places[rng.integers(len(case.places))]
-        corner = np.clip(places[rng.integers(len(places))] - size // 2, 0, room)
-    box = tuple(slice(start, start + size) for start in corner)
-    missing = [(0, n) for n in np.maximum(size - shape, 0)]
-    image = np.pad(case.image[(slice(None), *box)], [(0, 0), *missing])
-    labels = np.pad(case.labels[box], missing)
-    return augmented(image, labels, rng)
-
-
-def augmented(
-    image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Flipped along any axis; sometimes with noise; sometimes with another contrast."""
-    flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    image = np.flip(image, tuple(1 + axis for axis in flips))
-    labels = np.flip(labels, flips)
-    if rng.random() < 0.15:
-        noise = rng.standard_normal(image.shape, np.float32)
-        image = image + np.float32(rng.uniform(0, 0.1)) * noise
-    if rng.random() < 0.3:
-        gamma = np.float32(rng.uniform(0.7, 1.5))
-        low, high = image.min(), image.max()
-        spread = max(high - low, np.float32(1e-6))
-        image = ((image - low) / spread) ** gamma * spread + low
-    return image, labels

@@ -8,9 +8,8 @@
 
 The template is the MNI152 brain, an average of 152 people, with maps of its tissues,
 from nilearn (BSD licence). A folder holds `images` and `labels` of the same names, or
-is laid out as nnU-Net's. `segment_data.py` reads and draws patches,
-`segment_training.py` has the network and its training, `segment_checkpoint.py` what
-stops and goes on, `segment_results.py` scores and pictures.
+is laid out as nnU-Net's. `segment_training.py` has the network and its training, the
+files beside it what they are named after: data, patches, checkpoint, results.
 """
 
 from __future__ import annotations
@@ -70,11 +69,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=_present, help="a folder of NIfTI files, or MedMNIST-3D's .npz")
     add("--out", type=Path, default=Path("out/segment_tissue"), help="folder to write")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    add("--steps", type=count, default=1000, help="updates of the weights (1000)")
-    add("--every", type=count, default=100, help="steps between checkpoints (100)")
+    add("--steps", type=count, default=400, help="updates of the weights (400)")
+    add("--every", type=count, default=50, help="steps between checkpoints (50)")
     add("--batch", type=count, default=2, help="patches a step, over all processes (2)")
     add("--patch", type=_patch, default=32, help="voxels along each axis (32)")
-    add("--rate", type=positive, default=0.01, help="first learning rate (0.01)")
+    add("--rate", type=positive, default=0.1, help="first learning rate (0.1)")
     add("--spacing", type=positive, help="voxel in mm to work in; default: the files'")
     add("--seed", type=command_line.whole(0), default=0)
     add("--device", choices=["cpu", "gpu", "metal"], help="default: MLX's")

@@ -13,7 +13,8 @@ from mlx.nn.utils import average_gradients, checkpoint
 from mlx.utils import tree_map
 import numpy as np
 import segment_checkpoint
-from segment_data import Data, draw_batch
+from segment_data import Data
+from segment_patches import draw_batch
 from segment_results import average, dice, predict, report, save_curves
 from tqdm import tqdm
 from volumes import VolumeError
@@ -68,7 +69,7 @@ class Training:
         distributed.materialize(self.network, shape)
         self.network.apply(self.network.initialize)
         rate = optim.polynomial_decay(args.rate, args.steps)
-        self.optimizer = optim.SGD(rate, momentum=0.99, nesterov=True)
+        self.optimizer = optim.SGD(rate, momentum=0.9, nesterov=True)
         self.optimizer.init(self.network.trainable_parameters())
         self.losses: list[float] = []  # of each step
         self.scores: list[list[float]] = []  # Dice of each class, of each validation

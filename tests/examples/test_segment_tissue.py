@@ -26,7 +26,7 @@ SPACING = (1.0, 1.2, 2.4)
 def example(monkeypatch):
     """The script's modules."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    names = ("tissue", "data", "training", "checkpoint", "results")
+    names = ("tissue", "data", "patches", "training", "checkpoint")
     modules = {name: importlib.import_module(f"segment_{name}") for name in names}
     return SimpleNamespace(**modules, main=modules["tissue"].main)
 
@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on_exactly(example, folder, tmp_path, monkeypatch, c
     assert example.main(options(folder, parts)) == 1
     assert "stopped after step 1 of 2" in capsys.readouterr().err
     assert example.main([*options(folder, parts), "--resume", "--rate=1"]) == 1
-    assert "--rate was 0.01" in capsys.readouterr().err
+    assert "--rate was 0.1" in capsys.readouterr().err
     assert differing(whole, parts)
     assert example.main([*options(folder, parts), "--resume"]) == 0
     assert differing(whole, parts) == []
@@ -177,7 +177,8 @@ def test_the_template_s_halves_do_not_meet(example, monkeypatch, tmp_path):
     assert (train.truth[:, :15] == 2).all()
     assert (test.truth == 1).all()
     assert test.affine[:3, 3].tolist() == [12, 1, 0]
-    assert abs(train.image.mean()) < 1e-5
+    whole = np.concatenate([train.image, validation.image], axis=2)
+    assert abs(whole.mean()) < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(20, 18, 24), (9, 40, 7)])
@@ -187,7 +188,7 @@ def test_patches_are_of_one_size_and_often_of_the_foreground(example, shape):
     image = labels[None].astype(np.float32)
     case = example.data.make_case("a", image + 1, labels, np.eye(4), np.ones(3))
     rng = np.random.default_rng(0)
-    images, drawn = example.data.draw_batch([case], 60, 16, rng)
+    images, drawn = example.patches.draw_batch([case], 60, 16, rng)
     assert images.shape == drawn.shape == (60, 1, 16, 16, 16)
     assert images.dtype == np.float32
     assert np.count_nonzero(drawn.max(axis=(1, 2, 3, 4))) >= 15
