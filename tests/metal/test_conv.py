@@ -227,6 +227,7 @@ MUTANTS = [
     ("common", "*(device packed_float4*)p = v", "*(device packed_float2*)p = v.xy"),
     ("conv_input_gradient", "size_t(n) *", "size_t(0) *"),
     ("conv_weight_gradient", "(n * D + d)", "(n + d)"),
+    ("conv_weight_gradient", "od = 0;", "od = 1;"),
     ("conv_input_gradient", "ow < 0 || ow >= OW", "ow < 0"),
     ("conv_input_gradient", "(t - k * DW) % SW == 0", "true"),
     ("conv_input_gradient", "SHARED ? KW : 0", "SHARED ? 2 * KW : 0"),

@@ -34,14 +34,26 @@ LUCID_UNROLL
 for (int i = 0; i < KB * LANES; i++) {
   sum[i] = typename outputs::type(0.0f);
 }
+// Counted along with the row: three divisions would cost a third of a short row's work.
+int oh = split * rows_a_split % OH, od = split * rows_a_split / OH % OD;
+int n = split * rows_a_split / OH / OD;
 for (int row = split * rows_a_split; row < stop; row++) {
-  const int oh = row % OH, od = row / OH % OD, n = row / OH / OD;
   const int d = lucid_source<MODE>(od * stride[0] + kd * dilation[0] - before[0], D);
   const int h = lucid_source<MODE>(oh * stride[1] + kh * dilation[1] - before[1], H);
+  const offset plane = offset(n * D + d) * H;
+  oh++;
+  if (oh == OH) {
+    oh = 0;
+    od++;
+  }
+  if (od == OD) {
+    od = 0;
+    n++;
+  }
   if (d < 0 || h < 0) {
     continue;
   }
-  const offset from = offset((n * D + d) * H + h) * (W * C) + first_channel;
+  const offset from = (plane + h) * (W * C) + first_channel;
   const offset gradient = offset(row) * (OW * O) + o;
   for (int ow = 0; ow < OW; ow += TW) {
     int column[SPAN];
