@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 import math
 import sys
+from typing import TypeVar
 
 from lucid import _device, choice
 from lucid._types import dtype_name
@@ -22,10 +23,17 @@ from lucid.metal.check import (
     KERNEL_CASES,
     PATH_CASES,
     Case,
+    Comparison,
     Row,
     comparisons,
     kernel_rows,
     path_rows,
+)
+from lucid.metal.check_layers import (
+    LAYER_CASES,
+    LayerCase,
+    layer_comparisons,
+    layer_rows,
 )
 from lucid.metal.compiling import compile_all
 from lucid.metal.guard import machine
@@ -39,6 +47,8 @@ NO_METAL = (
     "There is no Metal here, so nothing was run; the tests run every kernel in an "
     "emulator: pytest tests/metal"
 )
+C = TypeVar("C", Case, LayerCase)
+
 SWITCHED_OFF = "LUCID_METAL=0 switches the kernels off; unset it to check them."
 
 
@@ -53,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch = beside_torch.device()
     print(machine() + (f", PyTorch {beside_torch.version()}" if torch else ""))
     cases, paths = _few(KERNEL_CASES, options), _few(PATH_CASES, options)
+    layers = _few(LAYER_CASES, options)
     with _device.running_on("gpu"):
-        _print_lines(_compiling(cases))
+        _print_lines(_compiling([*comparisons(cases), *layer_comparisons(layers)]))
         agree = _print_rows("kernel, against its twin", kernel_rows(cases))
+        agree &= _print_rows("kernel, against its twin", layer_rows(layers))
         agree &= _print_rows("path, against the CPU", path_rows(paths))
         if not options.no_timings:
             _print_lines(_timings(_few(TIMED_CASES, options), torch, options))
@@ -83,7 +95,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _few(cases: dict[str, Case], options: argparse.Namespace) -> dict[str, Case]:
+def _few(cases: dict[str, C], options: argparse.Namespace) -> dict[str, C]:
     return dict(list(cases.items())[: 2 if options.quick else None])
 
 
@@ -106,10 +118,10 @@ def _print_rows(title: str, rows: Iterable[Row]) -> bool:
     return agree
 
 
-def _compiling(cases: dict[str, Case]) -> Iterator[str]:
+def _compiling(every: Iterable[Comparison]) -> Iterator[str]:
     """What the first uses took longer than the second, and what the compiler said."""
     yield f"{'compiled':24} {'uses':>6} {'ms':>9} {'slowest':>9}"
-    for name, compiled in compile_all(comparisons(cases)).items():
+    for name, compiled in compile_all(every).items():
         ms = compiled.milliseconds
         yield f"{name:24} {len(ms):6} {sum(ms):9.1f} {max(ms, default=0.0):9.1f}"
         yield from (f"  FAILED: {message}" for message in compiled.messages)

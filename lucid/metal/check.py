@@ -191,7 +191,7 @@ def comparisons(cases: dict[str, Case]) -> Iterator[Comparison]:
 
 def kernel_rows(cases: dict[str, Case]) -> Iterator[Row]:
     """Every kernel against its twin."""
-    return map(_row, comparisons(cases))
+    return map(row, comparisons(cases))
 
 
 def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
@@ -202,10 +202,11 @@ def path_rows(cases: dict[str, Case]) -> Iterator[Row]:
     for name, case in cases.items():
         for formulation in choice.candidates(case.geometry):
             compute = functools.partial(_both_devices, case, formulation)
-            yield _row(Comparison(formulation.name, name, compute))
+            yield row(Comparison(formulation.name, name, compute))
 
 
-def _row(comparison: Comparison) -> Row:
+def row(comparison: Comparison) -> Row:
+    """What came of a comparison."""
     errors, agrees = [], True
     for dtype, tolerance in TOLERANCES.items():
         try:

@@ -15,7 +15,12 @@ import pytest
 from tests.metal_emulator import emulated_metal
 
 KERNELS = {"conv_forward", "conv_input_gradient", "conv_weight_gradient"}
+LAYERS = {
+    *("channel_sums", "channel_affine", "resample"),
+    *("max_pool", "max_pool_gradient"),
+}
 TINY = {"tiny": check.KERNEL_CASES["tiny"]}
+_TABLES = ("KERNEL_CASES", "LAYER_CASES", "PATH_CASES", "TIMED_CASES", "BENCHMARK")
 SMALL = {
     "depthwise": Case((1, 4, 3, 3, 4), (4, 1, 3, 3, 3), {"padding": 1, "groups": 4})
 }
@@ -26,7 +31,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Has the command use these cases; a table that is not named is empty."""
 
     def use(**cases: dict[str, Case]) -> None:
-        for name in ("KERNEL_CASES", "PATH_CASES", "TIMED_CASES", "BENCHMARK"):
+        for name in _TABLES:
             monkeypatch.setattr(command, name, cases.get(name, {}))
 
     monkeypatch.setattr(peak, "COPIED", 2**10)
@@ -47,7 +52,7 @@ def test_every_kernel_and_path_is_compared(capsys):
     for name in (*check.KERNEL_CASES, *check.PATH_CASES):
         assert name in printed
     launched = {launch.name for launch in emulation.launches}
-    assert launched >= {*KERNELS, "pad", "pad_adjoint"}
+    assert launched >= {*KERNELS, "pad", "pad_adjoint", *LAYERS}
     paths = {row.split("  ")[0] for row in printed.splitlines()}
     ours, by_group = "Lucid's Metal kernels", "mx.conv3d by group"
     assert paths >= {ours, "patches", "mx.conv3d", by_group}

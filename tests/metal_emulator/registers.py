@@ -33,7 +33,11 @@ namespace metal {
 template <class To, class From> inline To as_type(From a) {
   return __builtin_bit_cast(To, a);
 }
+template <> constexpr float numeric_limits<float>::infinity() {
+  return __builtin_inff();
+}
 inline int min(int a, int b) { return a < b ? a : b; }
+inline uint min(uint a, uint b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 inline float min(float a, float b) { return __builtin_fminf(a, b); }
 inline float max(float a, float b) { return __builtin_fmaxf(a, b); }

@@ -5,6 +5,7 @@ from unittest import mock
 
 from lucid.metal import launch
 from lucid.metal.check import KERNEL_CASES, kernel_rows
+from lucid.metal.check_layers import LAYER_CASES, layer_rows
 import mlx.core as mx
 import pytest
 
@@ -34,7 +35,7 @@ def captured() -> dict[str, Kernel]:
         return mx.zeros(shape, dtype)
 
     with mock.patch.object(launch, "run", run):
-        for _ in kernel_rows(KERNEL_CASES):
+        for _ in (*kernel_rows(KERNEL_CASES), *layer_rows(LAYER_CASES)):
             pass
     return kernels
 
