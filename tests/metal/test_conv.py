@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from typing import Any
 
-from lucid.metal import conv, conv_plan, launch
+from lucid.metal import conv, launch
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from tests.metal_emulator import emulated_metal
-from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.ops.test_formulations import geometry_of
 from tests.oracle import MODES, Problem, direct, random_problem, uniform
 from tests.oracle.tolerances import assert_close
@@ -184,18 +182,6 @@ def test_inputs_that_are_views():
             assert mx.array_equal(got, want)
 
 
-def test_a_weight_gradient_has_enough_splits_and_no_large_parts():
-    large = Problem((1, 32, 64, 64, 64), (32, 1, 3, 3, 3), padding=1, groups=32)
-    splits = conv_plan.weight_gradient_splits(geometry_of(large), 4)
-    assert np.prod(splits.threads) >= 0.8 * conv_plan.THREADS_WANTED
-    assert splits.count * splits.rows >= 64 * 64
-    assert (splits.count - 1) * splits.rows < 64 * 64
-    wide = Problem((1, 512, 2, 2, 2), (512, 8, 3, 3, 3), padding=1, groups=64)
-    splits = conv_plan.weight_gradient_splits(geometry_of(wide), 2)
-    parts = 4 * splits.count * 512 * 8 * 27
-    assert splits.count == 1 or parts <= 2 * 2 * 512 * 8
-
-
 @pytest.mark.slow
 def test_the_cases_of_planted_bugs_pass_without_one():
     check_the_cases_of_planted_bugs()
@@ -265,57 +251,3 @@ def check_the_cases_of_planted_bugs():
     ):
         case = case_of(tile, mode, spatial)
         check_kernels(case, mx.float32, np.random.default_rng(0))
-
-
-def launches_of(cases: list[tuple[Problem, mx.Dtype]]) -> list[Any]:
-    rng = np.random.default_rng(0)
-    emulations = [check_kernels(case, dtype, rng) for case, dtype in cases]
-    return [(one.kernel, one.inputs) for every in emulations for one in every.launches]
-
-
-@pytest.mark.slow
-@needs_sanitizers
-@pytest.mark.parametrize(
-    "dtype", [pytest.param(t, marks=slow * (t != mx.float16)) for t in DTYPES], ids=str
-)
-def test_kernels_are_clean_under_the_sanitizers(dtype):
-    """Of addresses and of undefined behavior: every mode, each tile in some dtype."""
-    shift = DTYPES.index(dtype)
-    cases = [
-        (case_of(tile, MODES[(i + shift) % 4], SPATIAL[(4 * i + shift) % 11]), dtype)
-        for i, tile in enumerate(TILES)
-        if i % 3 == shift or tile == "depthwise"
-    ]
-    assert sanitizer_report(launches_of(cases)) == ""
-
-
-@needs_sanitizers
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("tile", TILES)
-def test_every_tile_and_mode_is_clean_under_the_sanitizers(tile, mode):
-    start = list(itertools.product(TILES, MODES)).index((tile, mode))
-    cases = [
-        (case_of(tile, mode, SPATIAL[(start + i) % len(SPATIAL)]), DTYPES[i % 3])
-        for i in range(0, len(SPATIAL), 3)
-    ]
-    assert sanitizer_report(launches_of(cases)) == ""
-
-
-@needs_sanitizers
-def test_the_sanitizers_see_a_read_past_the_last_voxel(monkeypatch):
-    """Which changes no output: it is made for those that a strip has too many."""
-    text = launch.source("common").replace("q > last ? -1 :", "")
-    sources = {"common": text, "conv_forward": launch.source("conv_forward")}
-    case = Problem((1, 1, 1, 1, 3), (1, 1, 1, 1, 3), padding=(0, 0, 2))
-    case = dataclasses.replace(case, padding_mode="circular")
-    monkeypatch.setattr(launch, "source", sources.__getitem__)
-    launch.compiled.cache_clear()
-    geometry = geometry_of(case)
-    with emulated_metal() as emulation:
-        conv.forward_kernel(
-            mx.ones((1, 1, 1, 3, 1)), mx.ones((1, 1, 1, 1, 3)), None, geometry
-        )
-    launch.compiled.cache_clear()
-    report = sanitizer_report([(one.kernel, one.inputs) for one in emulation.launches])
-    assert "AddressSanitizer" in report
