@@ -40,6 +40,7 @@ from lucid.metal.guard import machine
 from lucid.metal.peak import Peak, measured_peak
 from lucid.metal.shapes import BENCHMARK
 from lucid.metal.timing import TIMED_CASES, header, time_rows
+from lucid.metal.timing_layers import TIMED_LAYERS, layer_time_rows
 from lucid.tuning import autotune, store
 import mlx.core as mx
 
@@ -142,6 +143,8 @@ def _timings(
     )
     yield header(torch)
     yield from time_rows(cases, peak, options.repeats, options.launches, torch)
+    layers = dict(list(TIMED_LAYERS.items())[: 2 if options.quick else None])
+    yield from layer_time_rows(layers, peak, options.repeats, options.launches)
 
 
 def _tuning(cases: dict[str, Case]) -> Iterator[str]:

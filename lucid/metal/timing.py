@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import math
 import statistics
@@ -67,17 +67,33 @@ def time_rows(
 def _cells(
     case: Case, what: str, dtype: mx.Dtype, peak: Peak, times: tuple[int, int]
 ) -> str:
-    """One pass, by the kernel and by MLX."""
     pair = CONVOLUTIONS[what]
     arrays = [arrays_of(case, dtype)[key] for key in pair.arrays]
     run = functools.partial(_kernel, pair.kernel, case)
-    ours, mlx = _medians([run, _mlx_passes(case)[what]], arrays, *times)
-    moved = sum(array.nbytes for array in [*arrays, *run(*arrays)])
-    threads = most_threads(functools.partial(run, *arrays))
+    threads = str(most_threads(functools.partial(run, *arrays)))
+    runs = [run, _mlx_passes(case)[what]]
+    return cells(runs, arrays, peak, _products(case), threads, times)
+
+
+def cells(
+    runs: Sequence[Run],
+    arrays: list[mx.array],
+    peak: Peak,
+    products: int,
+    threads: str,
+    times: tuple[int, int],
+) -> str:
+    """A row's numbers, of a kernel and of MLX's operations on the same arrays.
+
+    `times` are repeats and launches.
+    """
+    ours, mlx = _medians(runs, arrays, *times)
     seconds = ours / 1000
+    moved = sum(array.nbytes for array in [*arrays, *runs[0](*arrays)])
+    share = f"{products / seconds / peak.multiply_adds:7.0%}" if products else " " * 7
     return (
         f"{ours:9.3f} {moved / seconds / 1e9:7.1f} {moved / seconds / peak.bytes:7.0%} "
-        f"{_products(case) / seconds / peak.multiply_adds:7.0%} {threads:7} {mlx:9.3f}"
+        f"{share} {threads:>7} {mlx:9.3f}"
     )
 
 
@@ -134,7 +150,7 @@ def _mlx_passes(case: Case) -> dict[str, Run]:
 
 
 def _medians(
-    runs: list[Run], arrays: list[mx.array], repeats: int, launches: int
+    runs: Sequence[Run], arrays: list[mx.array], repeats: int, launches: int
 ) -> list[float]:
     """Milliseconds a launch of each, taking turns, after a round that compiles."""
     mx.eval(arrays)

@@ -34,6 +34,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         for name in _TABLES:
             monkeypatch.setattr(command, name, cases.get(name, {}))
 
+    monkeypatch.setattr(command, "TIMED_LAYERS", {})
     monkeypatch.setattr(peak, "COPIED", 2**10)
     monkeypatch.setattr(peak, "THREADS", 4)
     monkeypatch.setattr(peak, "ROUNDS", 2)
