@@ -37,6 +37,12 @@ def contiguous(x: mx.array) -> mx.array:
     return mx.contiguous(x) if wanted else x
 
 
+def in_order(x: mx.array, axes: tuple[int, ...]) -> mx.array:
+    """`x` itself, on a GPU of memory that has its axes in another order."""
+    back = sorted(range(x.ndim), key=axes.__getitem__)
+    return contiguous(x.transpose(axes)).transpose(back)
+
+
 def in_memory_order(function: Callable[..., mx.array], *volumes: mx.array) -> mx.array:
     """`function(*volumes, channel_axis)` of volumes as memory has them.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import math
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
+from lucid.layout import contiguous
 from lucid.metal import launch
 from lucid.metal.conv_plan import (
     forward_plan,
@@ -58,18 +59,20 @@ def forward_kernel(
     n, o = geometry.batch, geometry.out_channels
     od, oh, ow = geometry.output_size
     plan = forward_plan(geometry, x.itemsize)
+    w = _in_order(weight)
     return launch.launch(
         "conv_forward",
         inputs={
             "x": x,
-            "w": weight.transpose(2, 3, 4, 1, 0),  # (KD, KH, KW, C/g, O)
-            "b": mx.zeros(o, x.dtype) if bias is None else bias,
+            "w": w,
+            "b": w if bias is None else bias,  # any array stands in for none
             **_sizes(geometry, *geometry.output_size),
         },
         template={
             **_constants(x, geometry, geometry.input_shape[1:]),
             **plan.tile,
             **plan.chunk,
+            "BIASED": bias is not None,
         },
         threads=(-(-ow // plan.strip) * o // plan.vec, oh, n * od),
         shape=(n, od, oh, ow, o),
@@ -91,7 +94,7 @@ def input_gradient_kernel(
         "conv_input_gradient",
         inputs={
             "dy": dy,
-            "w": weight.transpose(2, 3, 4, 0, 1),  # (KD, KH, KW, O, C/g)
+            "w": _in_order(weight),
             **_sizes(geometry, d, h, w, c),
         },
         template={
@@ -134,6 +137,15 @@ def weight_gradient_kernel(
     return parts.sum(axis=0).transpose(4, 3, 0, 1, 2).astype(x.dtype)
 
 
+# Of the weight's axes: (KD, KH, KW, C/g, O).
+WEIGHT_ORDER = (2, 3, 4, 1, 0)
+
+
+def _in_order(weight: mx.array) -> mx.array:
+    """The weight as kernels read it: a copy only where it was not brought in order."""
+    return contiguous(weight.transpose(WEIGHT_ORDER))
+
+
 METAL = Formulation(
     "Lucid's Metal kernels",
     forward_kernel,
@@ -143,6 +155,7 @@ METAL = Formulation(
     channels_last=True,
     every_mode=True,
     takes_half=True,
+    weight_order=WEIGHT_ORDER,
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from lucid import _cpu
 from lucid.geometry import ConvGeometry
-from lucid.layout import channels_first, channels_last, contiguous
+from lucid.layout import channels_first, channels_last, contiguous, in_order
 from lucid.ops.bias import add_bias, aligned, bias_gradient
 from lucid.ops.conv_fold import Fold
 from lucid.ops.derivative import with_derivatives
@@ -44,6 +44,7 @@ class Formulation:
         plain: whether MLX differentiates `forward` by itself, so that every
             transformation of MLX's takes it.
         plain_transpose: whether it differentiates `input_gradient` as well as can be.
+        weight_order: of the weight's axes in memory, if its kernels have one.
         fold: how it is given fewer voxels of more channels instead, if it is.
     """
 
@@ -58,6 +59,7 @@ class Formulation:
     takes_half: bool = False
     plain: bool = False
     plain_transpose: bool = False
+    weight_order: tuple[int, ...] | None = None
     fold: Fold | None = None
 
     def __str__(self) -> str:
@@ -183,6 +185,8 @@ def _as_taken(
     x, weight, bias = widened(formulation, x, weight, bias)
     if formulation.channels_last:
         x = channels_last(x)
+    if formulation.weight_order is not None:
+        weight = in_order(weight, formulation.weight_order)
     return x, weight, bias
 
 

@@ -38,6 +38,7 @@ def mixed(
         channels_last=layout,
         every_mode=all(one.every_mode for one in distinct),
         takes_half=all(one.takes_half for one in distinct),
+        weight_order=forward.weight_order or input_gradient.weight_order,
     )
 
 

@@ -28,7 +28,7 @@ from tests.oracle import MODES, random_problem
 FAULTS = {
     "it does not compile": ("typename outputs::type sum[TW];", "no_such_type sum[TW];"),
     "wrong numbers": ("of(v[s], j) * weight", "of(v[s], j) * -weight"),
-    "NaN": ("outputs::load(b + o);", "outputs::load(b + o) / 0.0f * 0.0f;"),
+    "NaN": ("outputs::load(b + o) :", "outputs::load(b + o) / 0.0f * 0.0f :"),
     "elements left out": ("if (ow + t < OW)", "if (ow + t < OW - 1)"),
 }
 X = (2, 8, 4, 5, 6)

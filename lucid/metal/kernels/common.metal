@@ -161,6 +161,36 @@ struct lucid_factor<false> {
   }
 };
 
+// Adds the product of two runs of contracted channels to the i-th computed one; or, of
+// a depthwise vector, channel by channel to all.
+template <bool DEPTHWISE, int LANES>
+struct lucid_product {
+  template <typename V>
+  static void add(thread V& sum, int, V v, V weight) {
+    sum += v * weight;
+  }
+};
+
+template <int LANES>
+struct lucid_product<false, LANES> {
+  template <typename V>
+  static float plus(float sum, V v, V weight) {
+    LUCID_UNROLL
+    for (int j = 0; j < LANES; j++) {
+      sum += lucid_factor<false>::of(v, j) * lucid_factor<false>::of(weight, j);
+    }
+    return sum;
+  }
+  template <typename V>
+  static void add(thread float& sum, int, V v, V weight) {
+    sum = plus(sum, v, weight);
+  }
+  template <typename S, typename V>
+  static void add(thread S& sum, int i, V v, V weight) {
+    sum[i] = plus(sum[i], v, weight);
+  }
+};
+
 // An offset within an array: a product of 64 bits costs a GPU 16 times one of 32.
 template <bool LARGE>
 struct lucid_offset {

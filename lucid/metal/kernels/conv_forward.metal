@@ -7,7 +7,7 @@
 // Template: T, MODE; KW, SW, DW: kernel, stride, dilation along W; KB divides KW; STEP
 // divides the distance of any two positions that a chunk reads; VEC; LANES input
 // channels a load; DEPTHWISE: one channel a group, VEC groups a thread; LARGE: a volume
-// or the weight has 2^31 elements or more.
+// or the weight has 2^31 elements or more; BIASED: otherwise b is not read.
 
 typedef lucid_channels<VEC> outputs;
 typedef lucid_channels<DEPTHWISE ? VEC : LANES> inputs;
@@ -28,7 +28,7 @@ const int last = (OW - 1) * SW + (KW - 1) * DW;
 typename outputs::type sum[TW];
 LUCID_UNROLL
 for (int t = 0; t < TW; t++) {
-  sum[t] = outputs::load(b + o);
+  sum[t] = BIASED ? outputs::load(b + o) : typename outputs::type(0.0f);
 }
 // One address of 64 bits for the volume; all else is an offset.
 auto volume = x + size_t(n) * size_t(offset(D * H) * (W * C)) + first_channel;

@@ -1,6 +1,6 @@
 // out[n, d, h, w, c] = sum of dy * w over every output and tap that reads the voxel
 //
-// dy (N, OD, OH, OW, O), w (KD, KH, KW, O, C/groups), out (N, D, H, W, C). A voxel is
+// dy (N, OD, OH, OW, O), w (KD, KH, KW, C/groups, O), out (N, D, H, W, C). A voxel is
 // read at its own padded position and, but for zeros, at the copies that padding makes.
 // One thread: VEC adjacent input channels of TW padded positions along W, the first at or
 // right before the first voxel. With SHARED, TW and the first position are multiples of
@@ -17,7 +17,7 @@ constexpr int LOW = (KW - 1) * DW / SW;
 constexpr int SPAN = (TW - 1) / SW + LOW + 1;
 
 const int OD = dy_shape[1], OH = dy_shape[2], OW = dy_shape[3], O = dy_shape[4];
-const int KD = w_shape[0], KH = w_shape[1], CG = w_shape[4];
+const int KD = w_shape[0], KH = w_shape[1], CG = w_shape[3];
 const int D = size[0], H = size[1], W = size[2], C = size[3];
 const int h = int(thread_position_in_grid.y);
 const int plane = int(thread_position_in_grid.z);
@@ -52,8 +52,8 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
       continue;
     }
     const offset row = offset(od * OH + oh) * (OW * O);
-    const offset tap = offset((kd * KH + kh) * KW) * (O * CG) +
-        (group * OG * CG + c - group * CG);
+    const offset tap = offset((kd * KH + kh) * KW) * (CG * O) +
+        ((c - group * CG) * O + group * OG);
     for (int o = 0; SHARED && o < OG; o += LANES) {
       typename inputs::type v[SPAN];
       LUCID_UNROLL
@@ -65,14 +65,14 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
       LUCID_UNROLL
       for (int k = 0; k < KW; k++) {
         LUCID_UNROLL
-        for (int j = 0; j < LANES; j++) {
-          const typename outputs::type weight =
-              outputs::load(w + (tap + (k * O + o + j) * CG));
+        for (int i = 0; i < (DEPTHWISE ? 1 : VEC); i++) {
+          const typename inputs::type weight =
+              inputs::load(w + (tap + (k * CG + i) * O + o));
           LUCID_UNROLL
           for (int t = 0; t < TW; t++) {
             if ((t - k * DW) % SW == 0) {
-              sum[t] +=
-                  lucid_factor<DEPTHWISE>::of(v[(t - k * DW) / SW + LOW], j) * weight;
+              lucid_product<DEPTHWISE, LANES>::add(
+                  sum[t], i, v[(t - k * DW) / SW + LOW], weight);
             }
           }
         }
@@ -91,9 +91,9 @@ for (int id = 0; id < lucid_count(in_d) * KD; id++) {
         const int ow = lucid_output(lucid_at(in_w, iw / KW), k * DW, SW, OW);
         for (int o = 0; ow >= 0 && o < OG; o += LANES) {
           const typename inputs::type v = inputs::load(volume + (row + (ow * O + o)));
-          for (int j = 0; j < LANES; j++) {
-            sum[t] += lucid_factor<DEPTHWISE>::of(v, j) *
-                outputs::load(w + (tap + (k * O + o + j) * CG));
+          for (int j = 0; j < (DEPTHWISE ? 1 : VEC); j++) {
+            lucid_product<DEPTHWISE, LANES>::add(
+                sum[t], j, v, inputs::load(w + (tap + (k * CG + j) * O + o)));
           }
         }
       }
