@@ -99,7 +99,10 @@ def check_kernels(case: Problem, dtype: mx.Dtype, rng: np.random.Generator) -> A
     return emulation
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(
+    "tile",
+    [pytest.param(t, marks=slow * (t in ("6 and 4", "2 and plain"))) for t in TILES],
+)
 def test_kernels_equal_the_oracle_in_every_tile(tile):
     """Each with another mode, dtype and shape, so that all of them are met."""
     i = list(TILES).index(tile)
