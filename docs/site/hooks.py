@@ -1,4 +1,4 @@
-"""What mkdocs is told: the repository's own pages and notebooks are pages of the site."""
+"""What mkdocs is told: pages and notebooks of the repository are the site's too."""
 
 from __future__ import annotations
 
