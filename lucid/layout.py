@@ -31,9 +31,10 @@ def channels_first(x: mx.array) -> mx.array:
 def contiguous(x: mx.array) -> mx.array:
     """`x` without gaps on a GPU: itself if it is, else a copy for all who read it.
 
-    Not inside `lucid.plain_operations`: MLX does not export it.
+    Not without Lucid's Metal kernels: what is computed by MLX's operations alone may
+    be exported, and MLX does not export this one.
     """
-    wanted = _device.on_gpu() and not _device.is_plain()
+    wanted = _device.on_gpu() and not _device.metal_switched_off()
     return mx.contiguous(x) if wanted else x
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -230,11 +231,15 @@ def test_switched_off_by_the_variable_or_for_a_while(monkeypatch):
         assert_close(got, np.array(want), "output")
 
 
-def test_conv3d_under_disabled_can_be_exported(tmp_path):
+@pytest.mark.parametrize("by", ["context", "variable"])
+def test_conv3d_without_kernels_can_be_exported(by, tmp_path, monkeypatch):
     layer = nn.Conv3d(16, 16, 3)
     x = lucid.randn(1, 16, 3, 4, 5)
     file = str(tmp_path / "layer.mlxfn")
-    with emulated_metal(), lucid.plain_operations():
+    plain = lucid.plain_operations() if by == "context" else contextlib.nullcontext()
+    if by == "variable":
+        monkeypatch.setenv("LUCID_METAL", "0")
+    with emulated_metal(), plain:
         mx.export_function(file, layer, x)
     assert_close(mx.import_function(file)(x)[0], np.array(layer(x)), "output")
 
