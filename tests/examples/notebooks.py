@@ -89,15 +89,20 @@ def difference(stored: Cells, fresh: Cells) -> str:
 
 
 def same_text(one: str, other: str) -> bool:
+    """But for decimal fractions, which may be rounded to the next digit besides."""
     fraction = re.compile(r"\d+\.\d+")
     if fraction.sub("_", one) != fraction.sub("_", other):
         return False
-    return np.allclose(
-        [float(text) for text in fraction.findall(one)],
-        [float(text) for text in fraction.findall(other)],
-        rtol=TOLERANCE,
-        atol=0,
-    )
+    pairs = zip(fraction.findall(one), fraction.findall(other), strict=True)
+    for old, new in pairs:
+        digits = len(old.partition(".")[2])
+        allowed = TOLERANCE * float(old) + 1.001 * 10**-digits
+        if (
+            len(new.partition(".")[2]) != digits
+            or abs(float(old) - float(new)) > allowed
+        ):
+            return False
+    return True
 
 
 def same_picture(one: str, other: str) -> bool:

@@ -70,6 +70,7 @@ def test_a_clean_kernel_shows_what_is_stored(path):
     [
         ("loss 0.502, 3 layers", False),
         ("loss 0.512, 3 layers", True),
+        ("loss 0.5, 3 layers", True),
         ("loss 0.500, 4 layers", True),
         ("lose 0.500, 3 layers", True),
     ],
