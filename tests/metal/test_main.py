@@ -9,6 +9,7 @@ import lucid
 from lucid.metal import __main__ as command
 from lucid.metal import check, peak
 from lucid.metal.check import Case
+from lucid.tuning import timing
 import mlx.core as mx
 import pytest
 
@@ -34,6 +35,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         for name in _TABLES:
             monkeypatch.setattr(command, name, cases.get(name, {}))
 
+    monkeypatch.setattr(timing, "ROUNDS", (1, 1))
+    monkeypatch.setattr(timing, "LAUNCHES", 1)
     monkeypatch.setattr(command, "TIMED_LAYERS", {})
     monkeypatch.setattr(peak, "COPIED", 2**10)
     monkeypatch.setattr(peak, "THREADS", 4)
