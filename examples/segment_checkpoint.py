@@ -71,7 +71,7 @@ def resume(training: Training) -> None:
 def start_anew(training: Training) -> None:
     """Replace a run that came to its end, but not one that could still go on."""
     path = path_of(training)
-    if training.group.rank() > 0 or not path.exists():
+    if not path.exists():
         return
     saved = read(path)
     done, steps = saved["losses"].size, from_array(saved["settings"])["steps"]
@@ -80,7 +80,9 @@ def start_anew(training: Training) -> None:
             f"{path.parent} has a run that stopped after step {done} of {steps}: "
             "--resume goes on, another --out starts anew"
         )
-    path.unlink()  # else a kill before the next checkpoint would resume the old run
+    mx.eval(mx.distributed.all_sum(mx.array(1)))  # every process has read it
+    if training.group.rank() == 0:
+        path.unlink()  # or a kill before the next checkpoint would resume the old run
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -51,8 +51,16 @@ def load_data(path: Path | None, spacing: float | None) -> Data:
         VolumeError: if nothing can be learned from it.
     """
     if path is None:
-        return template(spacing)
-    return folder(path, spacing) if path.is_dir() else medmnist(path)
+        data = template(spacing)
+    else:
+        data = folder(path, spacing) if path.is_dir() else medmnist(path)
+    parts = {"train": data.train, "validate": data.validation, "test": data.test}
+    for name, cases in parts.items():
+        if not any(case.places for case in cases):
+            raise VolumeError(f"no voxel to {name} on has a label")
+    if len({len(case.image) for cases in parts.values() for case in cases}) > 1:
+        raise VolumeError("the images have different numbers of channels")
+    return data
 
 
 def make_case(
@@ -65,9 +73,9 @@ def make_case(
     """Bring an image, (C, D, H, W), and its labels to the spacing to work in."""
     if image.shape[1:] != labels.shape:
         raise VolumeError(f"{name}: image {image.shape[1:]} but labels {labels.shape}")
-    truth = labels.astype(np.uint8)
-    if (truth != labels).any():
+    if not ((labels >= 0) & (labels < 256) & (labels % 1 == 0)).all():
         raise VolumeError(f"{name}: labels must be whole numbers from 0 to 255")
+    truth = labels.astype(np.uint8)
     factors = voxel_sizes(affine) / spacing
     labels = truth
     if np.abs(factors - 1).max() > 0.01:
@@ -199,6 +207,8 @@ def _read(channels: list[Path], label: Path) -> tuple[np.ndarray, np.ndarray, An
         # a fourth axis holds channels
         arrays.append(voxels[None] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0))
         affine = image.affine
+        if not (voxel_sizes(affine) > 0).all():
+            raise VolumeError(f"{path}: its header says no size of a voxel")
     *images, labels = arrays
     if len({array.shape[1:] for array in arrays}) > 1 or len(labels) != 1:
         raise VolumeError(f"{label} and its image have different shapes")
@@ -247,8 +257,6 @@ def _painted(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def _class_names(cases: list[Case]) -> list[str]:
     highest = max(int(case.labels.max()) for case in cases)
-    if highest == 0:
-        raise VolumeError("no voxel to train on has a label")
     return ["background", *(f"class {i + 1}" for i in range(highest))]
 
 

@@ -240,13 +240,16 @@ def test_help_waits_for_no_library():
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("content", ["nothing", "one", "text", "shapes", "unlabelled"])
+@pytest.mark.parametrize(
+    "content", ["nothing", "one", "text", "shapes", "unlabelled", "fractions"]
+)
 def test_bad_data_is_one_clear_line(example, tmp_path, capsys, content):
     root, (image, labels) = tmp_path / "data", scan(0)
     root.mkdir()
     count = {"nothing": 0, "one": 1}.get(content, 2)
     for i in range(count):
         mask = labels[1:] if content == "shapes" else labels
+        mask = mask + 0.5 if content == "fractions" else mask
         write(root / "images" / f"{i}.nii", image)
         write(
             root / "labels" / f"{i}.nii", 0 * mask if content == "unlabelled" else mask
