@@ -32,6 +32,7 @@ FAULTS = {
     "elements left out": ("if (ow + t < OW)", "if (ow + t < OW - 1)"),
 }
 X = (2, 8, 4, 5, 6)
+slow = [pytest.mark.slow]
 
 
 @pytest.fixture
@@ -68,7 +69,10 @@ def loss(layer: nn.Module, x: mx.array) -> mx.array:
     return (layer(x) ** 2).sum()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(name, marks=slow * (i > 1)) for i, name in enumerate(FAULTS)],
+)
 def test_a_wrong_kernel_gives_way_to_its_twin(plant, layer, fault):
     expected = layer(volume())
     plant({"conv_forward": FAULTS[fault]})
@@ -115,7 +119,10 @@ def test_gradients_of_every_order_survive(plant, layer):
     assert mx.allclose(got, expected, rtol=1e-3, atol=1e-3 * abs(expected).max().item())
 
 
-@pytest.mark.parametrize("fault", [None, "wrong numbers", "it does not compile"])
+@pytest.mark.parametrize(
+    "fault",
+    [None, "it does not compile", pytest.param("wrong numbers", marks=slow)],
+)
 def test_a_kernel_is_checked_while_mlx_compiles(plant, layer, fault):
     x = volume()
     expected = mx.grad(loss, argnums=1)(layer, x)

@@ -54,7 +54,7 @@ def test_no_kernel_spills_or_takes_too_many_registers(captured):
 def test_every_kernel_is_in_the_table(captured):
     folder = resources.files("lucid.metal") / "kernels"
     files = {file.name.partition(".")[0] for file in folder.iterdir()}
-    for name in files - {"common"}:
+    for name in files - {"common", "multiply_add"}:  # which measures the GPU
         assert any(f"lucid_{name}__" in k.name for k in captured.values()), name
 
 
