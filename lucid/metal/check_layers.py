@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
-from typing import Any, NamedTuple
+import itertools
+from typing import Any, NamedTuple, TypeAlias
 
 from lucid import _device
 from lucid.metal import pooling
@@ -26,6 +27,13 @@ class LayerCase(NamedTuple):
     arguments: Callable[[mx.Dtype], tuple[Any, ...]]
 
 
+Volumes: TypeAlias = "tuple[int, int, int, int, int]"
+"""(N, D, H, W, C)."""
+
+Made: TypeAlias = "tuple[str, str, Guarded, Callable[..., tuple], tuple]"
+"""What, case, kernel, and how its arguments are made of what."""
+
+
 def _sums(shape: tuple[int, int, int], of_two: bool, dtype: mx.Dtype) -> tuple:
     n, voxels, c = shape
     a = _draw(shape, dtype, 1) if of_two else None
@@ -39,23 +47,23 @@ def _affine(shape: tuple[int, int, int], of_two: bool, dtype: mx.Dtype) -> tuple
     return *a, _draw(shape, dtype, 0), -center, *rest
 
 
-def _max_pool(channels: int, windows: Pools, dtype: mx.Dtype) -> tuple:
-    return _ties(channels, dtype), windows
+def _max_pool(shape: Volumes, windows: Pools, dtype: mx.Dtype) -> tuple:
+    return _ties(shape, dtype), windows
 
 
-def _max_pool_gradient(channels: int, windows: Pools, dtype: mx.Dtype) -> tuple:
-    x = _ties(channels, dtype)
+def _max_pool_gradient(shape: Volumes, windows: Pools, dtype: mx.Dtype) -> tuple:
+    x = _ties(shape, dtype)
     place = pooling.places_ops(x, windows)
     return _draw(place.shape, dtype, 1), place, windows, x.shape
 
 
-def _resample(channels: int, maps: Three, dtype: mx.Dtype) -> tuple:
-    return _draw((2, *SIZE, channels), dtype, 0), maps
+def _resample(shape: Volumes, maps: Three, dtype: mx.Dtype) -> tuple:
+    return _draw(shape, dtype, 0), maps
 
 
-def _adjoint(channels: int, maps: Three, dtype: mx.Dtype) -> tuple:
+def _adjoint(shape: Volumes, maps: Three, dtype: mx.Dtype) -> tuple:
     depth, height, width = maps
-    y = resample_kernel.twin(*_resample(channels, maps, dtype))
+    y = resample_kernel.twin(*_resample(shape, maps, dtype))
     return y, (depth.transposed, height.transposed, width.transposed)
 
 
@@ -64,59 +72,73 @@ def _draw(shape: tuple[int, ...], dtype: mx.Dtype, seed: int) -> mx.array:
     return draw(shape, dtype, seed, 0.5, 1.5)
 
 
-def _ties(channels: int, dtype: mx.Dtype) -> mx.array:
+def _ties(shape: Volumes, dtype: mx.Dtype) -> mx.array:
     """Many voxels of a window are equally large."""
-    return mx.round(draw((2, *SIZE, channels), dtype) * 3)
+    return mx.round(draw(shape, dtype) * 3)
+
+
+def _pools(size: Sequence[int]) -> Iterator[tuple[str, Pools]]:
+    for name, options in {
+        "windows of 2": (2, 2, 0, 1, False),
+        "3, stride 2, padded": (3, 2, 1, 1, False),
+        "2, dilated": (2, 1, 1, 2, True),
+    }.items():
+        depth, height, width = (sliding(n, *options) for n in size)
+        yield name, (depth, height, width)
+    depth, height, width = (Adaptive(n, 3) for n in size)
+    yield "adaptive", (depth, height, width)
+
+
+def _maps(size: Sequence[int]) -> Iterator[tuple[str, Three]]:
+    for name, of_axis in {
+        "trilinear x2": lambda n: linear(n, 2 * n, 2.0, False),
+        "nearest x2": lambda n: nearest(n, 2 * n, 2.0, False),
+        "area": lambda n: area(n, n // 2),
+    }.items():
+        depth, height, width = map(of_axis, size)
+        yield name, (depth, height, width)
+
+
+def _norms(shape: tuple[int, int, int]) -> Iterator[Made]:
+    for of_two in (False, True):
+        case = f"{shape}{', two' if of_two else ''}"
+        yield "sums", case, sums_kernel, _sums, (shape, of_two)
+        yield "affine", case, affine_kernel, _affine, (shape, of_two)
+
+
+def _volumes(shape: Volumes) -> Iterator[Made]:
+    gradient = pooling.max_pool_gradient_kernel
+    for name, windows in _pools(shape[1:4]):
+        of, case = (shape, windows), f"{name}, {shape[4]} channels"
+        yield "max pool", case, pooling.max_pool_kernel, _max_pool, of
+        yield "places", case, pooling.places_kernel, _max_pool, of
+        yield "max pool gradient", case, gradient, _max_pool_gradient, of
+    for name, maps in _maps(shape[1:4]):
+        case = f"{name}, {shape[4]} channels"
+        yield "resample", case, resample_kernel, _resample, (shape, maps)
+        yield "resample adjoint", case, resample_kernel, _adjoint, (shape, maps)
+
+
+def layer_cases(
+    rows: Sequence[tuple[int, int, int]], volumes: Sequence[Volumes]
+) -> dict[str, LayerCase]:
+    """Every kernel, on (N, V, C) or on (N, D, H, W, C)."""
+    every = [
+        *itertools.chain.from_iterable(map(_norms, rows)),
+        *itertools.chain.from_iterable(map(_volumes, volumes)),
+    ]
+    return {
+        f"{what}: {case}": LayerCase(what, kernel, functools.partial(make, *of))
+        for what, case, kernel, make, of in every
+    }
 
 
 # Each with four channels a thread and with one; threads that end anywhere; several
 # splits; more channels than a threadgroup has threads; fewer than eight elements.
-SHAPES = ((2, 37, 8), (1, 700, 3), (2, 2500, 4), (1, 9, 1028), (1, 3, 1))
-SIZE = (4, 5, 7)
-POOLS: dict[str, Pools] = {
-    name: (windows[0], windows[1], windows[2])
-    for name, windows in {
-        "windows of 2": [sliding(n, 2, 2, 0, 1, False) for n in SIZE],
-        "3, stride 2, padded": [sliding(n, 3, 2, 1, 1, False) for n in SIZE],
-        "2, dilated": [sliding(n, 2, 1, 1, 2, True) for n in SIZE],
-        "adaptive": [Adaptive(n, 3) for n in SIZE],
-    }.items()
-}
-MAPS: dict[str, Three] = {
-    name: (maps[0], maps[1], maps[2])
-    for name, maps in {
-        "trilinear x2": [linear(n, 2 * n, 2.0, False) for n in SIZE],
-        "nearest x2": [nearest(n, 2 * n, 2.0, False) for n in SIZE],
-        "area": [area(n, n // 2) for n in SIZE],
-    }.items()
-}
-
-
-def _cases() -> Iterator[tuple[str, str, Guarded, Callable[..., tuple], tuple]]:
-    """What, case, kernel, and how its arguments are made of what."""
-    for shape in SHAPES:
-        for of_two in (False, True):
-            case = f"{shape}{', two' if of_two else ''}"
-            yield "sums", case, sums_kernel, _sums, (shape, of_two)
-            yield "affine", case, affine_kernel, _affine, (shape, of_two)
-    for channels in (8, 3):
-        for name, windows in POOLS.items():
-            of = channels, windows
-            case = f"{name}, {channels} channels"
-            gradient = pooling.max_pool_gradient_kernel
-            yield "max pool", case, pooling.max_pool_kernel, _max_pool, of
-            yield "places", case, pooling.places_kernel, _max_pool, of
-            yield "max pool gradient", case, gradient, _max_pool_gradient, of
-        for name, maps in MAPS.items():
-            case = f"{name}, {channels} channels"
-            yield "resample", case, resample_kernel, _resample, (channels, maps)
-            yield "resample adjoint", case, resample_kernel, _adjoint, (channels, maps)
-
-
-LAYER_CASES = {
-    f"{what}: {case}": LayerCase(what, kernel, functools.partial(arguments, *of))
-    for what, case, kernel, arguments, of in _cases()
-}
+LAYER_CASES = layer_cases(
+    rows=[(2, 37, 8), (1, 700, 3), (2, 2500, 4), (1, 9, 1028), (1, 3, 1)],
+    volumes=[(2, 4, 5, 7, 8), (2, 4, 5, 7, 3)],
+)
 
 
 def layer_comparisons(cases: dict[str, LayerCase]) -> Iterator[Comparison]:

@@ -13,6 +13,7 @@ run of voxels, costs nothing beside the reading.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lucid.layout import contiguous
@@ -209,6 +210,8 @@ def sums_kernel(
     run = -(-rows * lanes * n // THREADS_WANTED)
     rows_a_split = height * min(max(run, ROWS), LONGEST_RUN)
     splits = -(-rows // rows_a_split)
+    threads = lanes, height, n * splits
+    group = math.prod(launch.threadgroup(threads))
     parts = launch.launch(
         "channel_sums",
         inputs={
@@ -221,9 +224,9 @@ def sums_kernel(
             "T": x.dtype,
             "VEC": vector,
             "MOMENTS": a is None,
-            "GROUP": launch.LARGEST_GROUP,
+            "GROUP": max(group, launch.LARGEST_GROUP),
         },
-        threads=(lanes, height, n * splits),
+        threads=threads,
         shape=(splits, 2, n, c),
         dtype=mx.float32,
     )

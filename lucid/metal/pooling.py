@@ -8,7 +8,6 @@ selected; here forward reads it once, and backward once more to find the places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import functools
 import math
 from typing import Any, NamedTuple, TypeAlias
@@ -32,7 +31,8 @@ Pools: TypeAlias = "tuple[Windows, Windows, Windows]"
 """The windows of D, H and W."""
 
 
-def fits(shape: Sequence[int], windows: Pools) -> bool:
+@functools.lru_cache(maxsize=1024)
+def fits(shape: tuple[int, ...], windows: Pools) -> bool:
     """Whether the kernels take it: small windows, places that 32 bits count."""
     spans = [along.spans() for along in windows]
     taps = [int((stop - start).max(initial=0)) for start, stop in spans]
@@ -165,6 +165,7 @@ def max_pool_gradient_kernel(
 
 
 @functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1024)
 def mean_maps(windows: Pools, include_pad: bool, divisor: int | None) -> Three:
     """Mean pooling as `lucid.metal.upsampling.resample` computes it."""
     if divisor is None:

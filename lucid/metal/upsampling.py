@@ -9,7 +9,6 @@ through memory, its adjoint 64 for 144.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import functools
 import math
 from typing import Any, TypeAlias
@@ -31,7 +30,8 @@ Three: TypeAlias = "tuple[AxisMap, AxisMap, AxisMap]"
 """What happens along D, H and W."""
 
 
-def fits(shape: Sequence[int], maps: Three) -> bool:
+@functools.lru_cache(maxsize=1024)
+def fits(shape: tuple[int, ...], maps: Three) -> bool:
     """Whether the kernel takes it: few taps, rows that 32 bits count."""
     pairs = zip(shape[1:4], maps, strict=True)
     tables = [of_axis.table(n)[0] for n, of_axis in pairs]

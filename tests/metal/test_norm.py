@@ -109,6 +109,17 @@ def test_twins_equal_the_kernels(shape):
         assert len(emulation.names) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3]], ids=str)
+def test_sums_are_those_of_any_threadgroup(shape, monkeypatch):
+    monkeypatch.setenv("LUCID_METAL", "trust")  # none smaller has such a group
+    rng = np.random.default_rng(0)
+    with launch.groups_of(1024):
+        emulation = check_kernels(shape, mx.float32, rng)
+    sums = [one.kernel for one in emulation.launches if one.name == "channel_sums"]
+    assert max(np.prod(kernel.threadgroup) for kernel in sums) > launch.LARGEST_GROUP
+
+
 LAYERS = {
     "instance": lambda x, w, b: F.instance_norm(x, weight=w, bias=b),
     "group": lambda x, w, b: F.group_norm(x, 2, w, b),

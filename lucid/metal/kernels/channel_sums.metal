@@ -6,8 +6,8 @@
 // voxels; the splits are summed afterwards: no atomics, one order.
 // One thread: VEC adjacent channels of every Y-th voxel of a split. A threadgroup reads
 // memory front to back, and adds up its Y threads of a channel in a fixed tree.
-// Grid: (C / VEC, Y, N * SPLITS), a threadgroup (up to C / VEC, Y, 1).
-// Template: T, VEC, MOMENTS; GROUP, the threads of the largest threadgroup.
+// Grid: (C / VEC, Y, N * SPLITS); a threadgroup has all of the Y threads of a channel.
+// Template: T, VEC, MOMENTS; GROUP: threads of a threadgroup, at most.
 
 typedef lucid_channels<VEC> channels;
 typedef typename channels::type number;
@@ -22,7 +22,7 @@ const uint split = thread_position_in_grid.z - n * splits;
 const int c = int(thread_position_in_grid.x) * VEC;
 const uint X = threads_per_threadgroup.x, Y = threads_per_threadgroup.y;
 const uint y = thread_position_in_threadgroup.y;
-const uint t = y * X + thread_position_in_threadgroup.x;
+const uint t = thread_index_in_threadgroup;
 
 const uint start = split * rows_a_split;
 const uint stop = metal::min(rows, start + rows_a_split);
