@@ -43,7 +43,7 @@ from benchmark_contenders import (
     check_agreement,
     problem,
 )
-from benchmark_memory import peak_memory
+from benchmark_memory import peaks
 from benchmark_report import (
     geometric_means,
     machine,
@@ -103,14 +103,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         print(f"{name}, allocator {allocator()}", file=sys.stderr)
         times[name] = measure(case, options.contenders, options.device, options.repeats)
         if options.memory:
-            peaks = {
-                who: peak_memory(name, who, options.device)
-                for who in options.contenders
-            }
-            memory[name] = {
-                direction: {who: peak[direction] for who, peak in peaks.items()}
-                for direction in DIRECTIONS
-            }
+            memory[name] = peaks(name, options.contenders, options.device)
     return results_of(times) | ({"peak_mib": memory} if memory else {})
 
 
@@ -146,7 +139,7 @@ def rerun(script: str, setting: str, options: argparse.Namespace) -> dict[str, A
                 value = getattr(options, name)
                 values = value if isinstance(value, list) else [value]
                 command += [f"--{name}", *map(str, values)]
-        if getattr(options, "memory", False):
+        if options.memory:
             command.append("--memory")
         environment = os.environ | {"LUCID_MALLOC": ALLOCATORS[setting]}
         done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
@@ -172,6 +165,7 @@ def common_parser(description: str) -> argparse.ArgumentParser:
         help="Linux: large buffers kept (tuned) or not (stock, LUCID_MALLOC=0)",
     )
     add("--quick", action="store_true", help="one round of the first one")
+    add("--memory", action="store_true", help="peaks too, in processes of their own")
     add("--json", type=Path, metavar="FILE", help="write all times")
     add("--png", type=Path, metavar="FILE", help="draw the ratios (needs matplotlib)")
     return parser
@@ -207,9 +201,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--autotune",
         action="store_true",
         help="what lucid.autotune chooses, beside the rules",
-    )
-    parser.add_argument(
-        "--memory", action="store_true", help="peaks too, each in a process of its own"
     )
     options = check_options(parser, parser.parse_args(arguments))
     if options.quick and options.shapes is None:

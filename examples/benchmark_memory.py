@@ -1,14 +1,16 @@
-"""How much a contender of `benchmark_conv3d.py` makes a process of its own grow.
+"""How much a contender of another benchmark makes a process of its own grow.
 
-    python examples/benchmark_memory.py dense lucid cpu
+    python examples/benchmark_memory.py dense lucid cpu       # of benchmark_conv3d.py
+    python examples/benchmark_memory.py nnunet-32 torch cpu   # of benchmark_training.py
 
 Resident memory, which counts whatever library asked for it; MLX's own counter sees MLX
-alone. Each contender first computes a tiny convolution, so that what its libraries set
-up once is not counted, nor are the inputs.
+alone. Each contender first computes something tiny, so that what its libraries set up
+once is not counted, nor are a convolution's inputs and a network's weights and batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 import ctypes
 import gc
 import json
@@ -17,6 +19,7 @@ from pathlib import Path
 import resource
 import subprocess
 import sys
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -26,33 +29,70 @@ if __name__ == "__main__":
     command_line.begin()
 
 from benchmark_contenders import CONTENDERS, problem
+from benchmark_networks import NETWORKS
 from benchmark_shapes import SETS
 import mlx.core as mx
 
 STATUS = Path("/proc/self/status")  # Linux
 
 
-def peak_memory(shape: str, contender: str, device: str) -> dict[str, float]:
-    """MiB above the inputs, forward and forward+backward, in a new process."""
-    command = [sys.executable, __file__, shape, contender, device]
-    # The last line: a library may print something of its own.
-    return json.loads(subprocess.check_output(command, text=True).splitlines()[-1])
+def peaks(
+    name: str, contenders: Sequence[str], device: str
+) -> dict[str, dict[str, float]]:
+    """MiB that a shape or a network takes each contender, by what is done."""
+    grown = {}
+    for who in contenders:
+        command = [sys.executable, __file__, name, who, device]
+        # The last line: a library may print something of its own.
+        printed = subprocess.check_output(command, text=True).splitlines()[-1]
+        grown[who] = json.loads(printed)
+    return {
+        direction: {who: of[direction] for who, of in grown.items()}
+        for direction in grown[contenders[0]]
+    }
 
 
-def measure(shape: str, contender: str, device: str) -> dict[str, float]:
-    """The same, in this process."""
-    case, make = SETS["all"][shape], CONTENDERS[contender]
-    channels = (case.weight[1] * case.groups, *case.weight[2:])
-    tiny = case._replace(input=(1, *channels))
-    for run in make(tiny, problem(tiny), device):
+def measure(name: str, contender: str, device: str) -> dict[str, float]:
+    """What one contender takes, in this process."""
+    runs = network_runs if name in NETWORKS else convolution_runs
+    for run in runs(name, contender, device, tiny=True).values():
         run()
-    runs = make(case, problem(case), device)
-    before = _settle()
     growth = {}
-    for direction, run in zip(("forward", "forward+backward"), runs, strict=True):
+    real = runs(name, contender, device, tiny=False)
+    before = _settle()
+    for direction, run in real.items():
         run()
         growth[direction] = max(_peak() - before, resource.getpagesize()) / 2**20
     return growth
+
+
+def convolution_runs(
+    name: str, contender: str, device: str, tiny: bool
+) -> Mapping[str, Callable[[], Any]]:
+    case = SETS["all"][name]
+    if tiny:
+        channels = (case.weight[1] * case.groups, *case.weight[2:])
+        case = case._replace(input=(1, *channels))
+    pair = CONTENDERS[contender](case, problem(case), device)
+    return dict(zip(("forward", "forward+backward"), pair, strict=True))
+
+
+def network_runs(
+    name: str, contender: str, device: str, tiny: bool
+) -> Mapping[str, Callable[[], Any]]:
+    # It imports this file.
+    from benchmark_training import trainers
+
+    network = NETWORKS[name]
+    if tiny:
+        network = network._replace(shape=(1, 1, 8, 8, 8))
+    step = trainers(network, device, [contender])[contender].step
+
+    def steps() -> None:
+        for _ in range(2):  # the first makes the optimizer's state
+            step()
+
+    return {"training step": steps}
 
 
 def _settle() -> int:
@@ -96,9 +136,10 @@ def _status(field: str) -> int:
 if __name__ == "__main__":
     about = (__doc__ or "").splitlines()[0]
     parser = command_line.Parser(prog="benchmark_memory", description=about)
-    parser.add_argument("shape", choices=SETS["all"], metavar="SHAPE")
-    parser.add_argument("contender", choices=CONTENDERS)
+    names = [*SETS["all"], *NETWORKS]
+    parser.add_argument("name", choices=names, metavar="NAME", help="shape or network")
+    parser.add_argument("contender", help="as the benchmark names it")
     parser.add_argument("device", choices=("cpu", "gpu"))
     asked = parser.parse_args()
     with mx.stream(getattr(mx, asked.device)):
-        print(json.dumps(measure(asked.shape, asked.contender, asked.device)))
+        print(json.dumps(measure(asked.name, asked.contender, asked.device)))

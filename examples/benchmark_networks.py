@@ -264,5 +264,7 @@ NETWORKS = {
     "denoiser": Network((2, 1, 16, 16, 16), lucid_denoiser, torch_denoiser),
     "unet-64": Network((1, 1, 64, 64, 64), lucid_unet, torch_unet),
     "nnunet-32": segmenting((2, 1, 32, 32, 32), nnunet),
+    "nnunet-64": segmenting((1, 1, 64, 64, 64), nnunet),
     "monai-32": segmenting((2, 1, 32, 32, 32), monai_unet),
+    "monai-64": segmenting((1, 1, 64, 64, 64), monai_unet),
 }

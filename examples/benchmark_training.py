@@ -2,7 +2,7 @@
 
     python examples/benchmark_training.py                      # a U-Net, the denoiser
     python examples/benchmark_training.py --networks unet-64 --repeats 3
-    python examples/benchmark_training.py --allocator both --json times.json
+    python examples/benchmark_training.py --allocator both --memory --json times.json
 
 A step is the loss, its gradients and the optimizer's update of every weight: Adam's, or
 for networks that segment, Dice and cross entropy under SGD with Nesterov momentum. All
@@ -39,6 +39,7 @@ from benchmark_conv3d import (
     settings,
     timed,
 )
+from benchmark_memory import peaks
 from benchmark_networks import (
     CLASSES,
     NETWORKS,
@@ -134,8 +135,10 @@ def torch_trainer(
     return Trainer(gradients, step)
 
 
-def trainers(network: Network, device: str) -> dict[str, Trainer]:
-    """Everyone, with the same weights and the same batch."""
+def trainers(
+    network: Network, device: str, contenders: Sequence[str]
+) -> dict[str, Trainer]:
+    """Those asked for, with the same weights and the same batch."""
     random = np.random.default_rng(0)
     batch = [random.standard_normal(network.shape, np.float32) for _ in range(2)]
     if network.segments:
@@ -144,20 +147,19 @@ def trainers(network: Network, device: str) -> dict[str, Trainer]:
     model = network.in_lucid()
     nn.materialize(model, network.shape)
     weights = {name: np.array(value) for name, value in model.state_dict().items()}
-    everyone = {
-        "lucid": lucid_trainer(network, weights, batch, compiled=False),
-        "lucid, compiled": lucid_trainer(network, weights, batch, compiled=True),
+    return {
+        who: torch_trainer(network, weights, batch, device)
+        if who == "torch"
+        else lucid_trainer(network, weights, batch, compiled=who != "lucid")
+        for who in contenders
     }
-    if "torch" in CONTENDERS:
-        everyone["torch"] = torch_trainer(network, weights, batch, device)
-    return everyone
 
 
 def measure(
     network: Network, device: str, repeats: int
 ) -> dict[str, dict[str, list[float]]]:
     """Times of a step by contender, once all agree on the first one's gradients."""
-    everyone = trainers(network, device)
+    everyone = trainers(network, device, CONTENDERS)
     gradients = {who: trainer.gradients() for who, trainer in everyone.items()}
     names = list(gradients["lucid"])
     in_order = {who: [of[name] for name in names] for who, of in gradients.items()}
@@ -167,11 +169,13 @@ def measure(
 
 
 def measure_all(options: argparse.Namespace) -> dict[str, Any]:
-    times = {}
+    times, memory = {}, {}
     for name in options.networks:
         print(f"{name}, allocator {allocator()}", file=sys.stderr)
         times[name] = measure(NETWORKS[name], options.device, options.repeats)
-    return results_of(times)
+        if options.memory:
+            memory[name] = peaks(name, CONTENDERS, options.device)
+    return results_of(times) | ({"peak_mib": memory} if memory else {})
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

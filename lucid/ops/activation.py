@@ -14,7 +14,7 @@ def leaky_relu(x: mx.array, negative_slope: float) -> mx.array:
 
     def forward(x: mx.array) -> mx.array:
         if negative_slope == 0:
-            return mx.maximum(x, 0.0)  # not 0 * inf
+            return mx.maximum(x, 0)  # not 0 * inf
         choose = mx.maximum if negative_slope <= 1 else mx.minimum
         return choose(x, negative_slope * x)
 
@@ -23,9 +23,14 @@ def leaky_relu(x: mx.array, negative_slope: float) -> mx.array:
             return dy * mx.maximum(mx.sign(x), negative_slope)
         return dy * mx.where(x > 0, 1, negative_slope).astype(x.dtype)
 
+    def vjp(x: mx.array, dy: mx.array, y: mx.array) -> mx.array:
+        # The output is kept anyway, by the layer after; unless a slope is negative it
+        # has the input's sign, and the input can go.
+        return times_slope(y if negative_slope >= 0 else x, dy)
+
     if is_plain():
         return forward(x)
-    return with_derivatives(forward, times_slope, times_slope)(x)
+    return with_derivatives(forward, vjp, times_slope, of_output=True)(x)
 
 
 def prelu(x: mx.array, weight: mx.array) -> mx.array:

@@ -10,10 +10,13 @@ import mlx.core as mx
 
 def with_derivatives(
     function: Callable[..., mx.array],
-    vjp: Callable[[Any, mx.array], Any],
+    vjp: Callable[..., Any],
     jvp: Callable[[Any, Any], mx.array] | None = None,
+    of_output: bool = False,
 ) -> Callable[..., mx.array]:
     """`function` with `vjp(arguments, cotangent)` and `jvp(arguments, tangents)`.
+
+    With `of_output` it is `vjp(arguments, cotangent, output)`.
 
     Derivatives run where the function does: MLX would take the stream that is the
     default when they are asked for. `arguments` and `tangents` are sequences, or the
@@ -23,8 +26,10 @@ def with_derivatives(
     custom: Any = mx.custom_function(function)
 
     @custom.vjp
-    def on_stream(arguments: Any, cotangent: mx.array, _: Any) -> Any:
+    def on_stream(arguments: Any, cotangent: mx.array, output: Any) -> Any:
         with mx.stream(stream):
+            if of_output:
+                return vjp(arguments, cotangent, output)
             return vjp(arguments, cotangent)
 
     if jvp is not None:

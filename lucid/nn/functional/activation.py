@@ -31,7 +31,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), elementwise."""
     check_real("input", input)
-    return elementwise(mlx.nn.relu, input)
+    return elementwise(lambda x: ops.leaky_relu(x, 0.0), input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
