@@ -74,6 +74,7 @@ def smaller_max_pool_gradients(
 def _smaller_channels(shape: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     n, voxels, c = shape
     yield min(n, 2), min(voxels, _VOXELS), fewer(c)
+    yield min(n, 2), min(voxels, 37), c  # perhaps more than a threadgroup has threads
     yield min(n, 8), min(voxels, _VOXELS), fewer(c)
 
 
@@ -83,6 +84,7 @@ def _smaller_volumes(
     n, d, h, w, c = shape
     size = min(d, 8), min(h, 8), min(w, 8)
     yield min(n, 2), size, fewer(c)
+    yield min(n, 2), (min(d, 5), min(h, 6), min(w, 7)), fewer(c)
     yield min(n, 8), size, fewer(c)
 
 

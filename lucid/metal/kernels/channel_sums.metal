@@ -22,7 +22,9 @@ const uint split = thread_position_in_grid.z - n * splits;
 const int c = int(thread_position_in_grid.x) * VEC;
 const uint X = threads_per_threadgroup.x, Y = threads_per_threadgroup.y;
 const uint y = thread_position_in_threadgroup.y;
-const uint t = thread_index_in_threadgroup;
+// By its own size, which at the edge of the grid is smaller than the other groups'.
+const uint t = (thread_position_in_threadgroup.z * Y + y) * X +
+    thread_position_in_threadgroup.x;
 
 const uint start = split * rows_a_split;
 const uint stop = metal::min(rows, start + rows_a_split);
