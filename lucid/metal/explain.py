@@ -67,7 +67,7 @@ def explain(
     check_float_dtype("dtype", resolved)
     if tuning.enabled() and _device.uses_metal():
         with _device.running_on("gpu"):
-            chosen = choose(geometry, resolved)
+            chosen = choose(geometry, resolved, transposed)
     else:
         metal = not _device.metal_switched_off()
         chosen = choose_on_gpu(geometry, resolved, metal=metal)

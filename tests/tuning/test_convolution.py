@@ -275,3 +275,17 @@ def test_explain_measures_on_a_gpu(brief):
     assert text.count("measured here: ") == 3
     assert "mx.conv3d by group" in text
     assert_close(y, np.array(layer(x)), "output")
+
+
+@pytest.mark.slow
+def test_explain_measures_the_passes_of_a_transposed_convolution(brief):
+    layer = nn.ConvTranspose3d(4, 4, 3, stride=2, groups=4)
+    x = lucid.randn(1, 4, 3, 4, 5)
+    with emulated_metal(), lucid.autotune():
+        text = lucid.metal.explain(layer, x.shape)
+        measured = len(json.loads(bytes(np.array(lucid.get_autotune_state())))["times"])
+        y = layer(x)
+        after = len(json.loads(bytes(np.array(lucid.get_autotune_state())))["times"])
+    assert text.count("measured here: ") == 3
+    assert measured == after == 1
+    assert_close(y, np.array(layer(x)), "output")
