@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 import re
 
@@ -41,6 +42,18 @@ def test_it_says_what_to_install_and_links_to_what_there_is(path):
     assert links
     for link in links:
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, **ids)
+def test_the_scripts_beside_it_have_what_it_imports(path):
+    for cell in notebooks.read(path).cells:
+        code = cell.source if cell.cell_type == "code" else ""
+        for line in ast.walk(ast.parse(code)):
+            script = path.parent / f"{getattr(line, 'module', None)}.py"
+            if isinstance(line, ast.ImportFrom) and script.exists():
+                written = ast.parse(script.read_text()).body
+                there = {getattr(each, "name", None) for each in written}
+                assert {each.name for each in line.names} <= there, script.name
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 import random
 import signal
@@ -89,10 +90,7 @@ def test_a_folder_of_scans_is_learned_and_every_file_is_written(
     assert best["decoder.seg_layers.0.weight"].shape[0] == 3
 
 
-def test_a_stopped_run_goes_on_exactly(example, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(example.training, "test", lambda _: None)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert example.main(options(folder, whole)) == 0
+def stop_in_second_step(example, monkeypatch) -> None:
     draw, drawn = example.training.draw_batch, []
 
     def interrupted(*arguments):
@@ -102,6 +100,13 @@ def test_a_stopped_run_goes_on_exactly(example, folder, tmp_path, monkeypatch, c
         return draw(*arguments)
 
     monkeypatch.setattr(example.training, "draw_batch", interrupted)
+
+
+def test_a_stopped_run_goes_on_exactly(example, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(example.training, "test", lambda _: None)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert example.main(options(folder, whole)) == 0
+    stop_in_second_step(example, monkeypatch)
     assert example.main(options(folder, parts)) == 130
     assert "--resume" in capsys.readouterr().err
     assert example.main(options(folder, parts)) == 1
@@ -298,6 +303,23 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(folder, tmp_path):
     run(arguments)
     assert differing(tmp_path / "whole", out) == []
     assert len({n for n in found if n < 40}) > 5, "kills were while training"
+
+
+@pytest.mark.slow
+def test_it_goes_on_with_what_was_measured(example, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUCID_AUTOTUNE", "1")
+    stop_in_second_step(example, monkeypatch)
+    assert example.main(options(folder, tmp_path)) == 130
+    before = measured(tmp_path)
+    run([*options(folder, tmp_path), "--resume"])
+    after = measured(tmp_path)
+    assert before
+    assert {problem: after[problem] for problem in before} == before
+
+
+def measured(out: Path) -> dict:
+    state = lucid.load(out / "last.npz")["autotune"]
+    return json.loads(bytes(np.array(state)))["times"]
 
 
 @pytest.mark.slow
