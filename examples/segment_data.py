@@ -110,8 +110,8 @@ def template(spacing: float | None) -> Data:
 
     The left hemisphere is for training and the right for the test. This template is
     symmetric: the right hemisphere is the left one's mirror image, to the last voxel.
-    So the front third of the left one is kept for validation: its score is of anatomy
-    that was not trained on in any form, the test's is mostly not.
+    So the front third of the left one is kept for validation: its score is the one of
+    anatomy never trained on, while two thirds of the test are trained anatomy mirrored.
     """
     files = [
         fetch("nilearn", NILEARN, MAPS.format(kind)) for kind in ("t1", "gm", "wm")
