@@ -57,7 +57,7 @@ def check_kernel(name: str, channels: int, dtype: mx.Dtype) -> Any:
 @pytest.mark.parametrize(
     ("name", "channels", "dtype"),
     [
-        pytest.param(name, channels, dtype, marks=slow * (i % 13 > 0))
+        pytest.param(name, channels, dtype, marks=slow * (i not in (0, 40)))
         for i, (name, channels, dtype) in enumerate(
             itertools.product(MAPS, (8, 3, 1), DTYPES)
         )
@@ -155,6 +155,12 @@ def test_infinity_stays_where_it_is():
             lambda x: [F.avg_pool3d(x, 3, 2, 1)], [x], [x[..., :2, :2, :2]]
         )
     assert not mx.any(mx.isnan(gradient[1][0]))
+
+
+def test_rows_that_32_bits_do_not_count_are_refused():
+    three = (Repeat(2), Repeat(2), Repeat(2))
+    assert upsampling.fits((8, 1024, 1024, 1024, 64), three)
+    assert not upsampling.fits((1, 2, 2, 2**20, 1024), three)
 
 
 MUTANTS = [

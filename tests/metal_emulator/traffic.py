@@ -144,7 +144,6 @@ _VIEWS = {
     "Slice",
     "Split",
     "Squeeze",
-    "StopGradient",
     "Transpose",
 }
 _RESHAPES = {"Flatten", "Reshape", "Unflatten"}
@@ -223,6 +222,9 @@ class _Graph:
     def _compute(self, record: dict[str, Any]) -> None:
         inputs = [self.same.get(name, name) for name, *_ in record["inputs"]]
         outputs = [name for name, *_ in record["outputs"]]
+        if record["name"] == "StopGradient":
+            self.same[outputs[0]] = inputs[0]
+            return
         key = record["name"], tuple(inputs), str(record["arguments"])
         first = self.seen.setdefault(key, outputs)
         if first is not outputs:
@@ -256,8 +258,6 @@ class _Graph:
 def _view(name: str, arguments: Any, x: _Array, y: _Array) -> _Array:
     if name == "Transpose":
         return x.permuted(arguments[0])
-    if name == "StopGradient":
-        return x
     if name == "Slice":
         steps = zip(x.strides, arguments[2], strict=True)
         return _Array(y.shape, tuple(s * step for s, step in steps), x.itemsize)
