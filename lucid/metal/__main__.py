@@ -120,7 +120,7 @@ def _print_rows(title: str, rows: Iterable[Row]) -> bool:
 
 
 def _compiling(every: Iterable[Comparison]) -> Iterator[str]:
-    """What the first uses took longer than the second, and what the compiler said."""
+    """What the first uses took, and what the compiler said."""
     yield f"{'compiled':24} {'uses':>6} {'ms':>9} {'slowest':>9}"
     for name, compiled in compile_all(every).items():
         ms = compiled.milliseconds
