@@ -15,13 +15,14 @@ from lucid.geometry import ConvGeometry
 
 # Numbers that a thread keeps of the positions along W that it reads, while it goes over
 # the taps that share them: a vector and an offset of each of 11. With more, a thread
-# needs over 128 registers, of which an Apple GPU has enough for 768 threads a core.
+# needs over 128 registers, as `tests/metal_emulator/registers.py` counts them, and
+# Apple's GPUs have no more for one.
 HELD = 55
 # Outputs along W that a thread computes. For 3x3x3 taps and four channels by four, four
 # outputs load 6 vectors of inputs and 12 of weights in float32, 288 bytes, for 192
 # products, a third of the peak; eight load 10 and 12 for twice the products, 0.55 of
-# it. Half types reach 0.57 with four, bound by instructions.
-# Depthwise, memory allows 0.2 at best.
+# it. Half types reach 0.57 with four, bound by instructions; depthwise, memory allows
+# 0.2 at best.
 STRIP, LONG_STRIP = 4, 8
 # Vectors of sums and of what is read that a strip of an input gradient, and every long
 # strip, may hold, for the same reason: with a kernel of 7 or a stride of 2 it is short.
