@@ -138,6 +138,10 @@ class Guarded:
                         fault, tried = self._compare(problem), tried + 1
                         if fault is not None or tried == _PROBLEMS:
                             return fault
+        except Exception as error:  # noqa: BLE001  whatever Metal's compiler says
+            # Copies for the launch that failed may be queued, into memory freed by now.
+            mx.synchronize()
+            return f"{type(error).__name__}: {error}"
         finally:
             _checking.reset(token)
         if tried:
@@ -145,25 +149,20 @@ class Guarded:
         return "no small problem launches the same, so that it cannot be checked"
 
     def _compare(self, problem: tuple[Any, ...]) -> str | None:
-        try:
-            # One after the other: a launch that fails leaves nobody waiting for it.
-            mx.eval([x for x in problem if isinstance(x, mx.array)])
-            got = run_kernel(self, problem)
-            mx.eval(got)
-            # On a CPU: some GPUs multiply matrices of float32 with fewer digits.
-            with _device.running_on("cpu"):
-                want = self.twin(*problem)
-                mx.eval(want)
-            for a, b in zip(_several(got), _several(want), strict=True):
-                if (a.shape, a.dtype) != (b.shape, b.dtype):
-                    return f"{a.shape} {a.dtype} instead of {b.shape} {b.dtype}"
-                error, allowed = distance(a, b), TOLERANCES.get(a.dtype, 0.0)
-                if not error <= allowed:  # a NaN is not
-                    return f"wrong by {error:.1e} of the largest value"
-        except Exception as error:  # noqa: BLE001  whatever Metal's compiler says
-            # Copies for the launch that failed may be queued, into memory freed by now.
-            mx.synchronize()
-            return f"{type(error).__name__}: {error}"
+        # One after the other: a launch that fails leaves nobody waiting for it.
+        mx.eval([x for x in problem if isinstance(x, mx.array)])
+        got = run_kernel(self, problem)
+        mx.eval(got)
+        # On a CPU: some GPUs multiply matrices of float32 with fewer digits.
+        with _device.running_on("cpu"):
+            want = self.twin(*problem)
+            mx.eval(want)
+        for a, b in zip(_several(got), _several(want), strict=True):
+            if (a.shape, a.dtype) != (b.shape, b.dtype):
+                return f"{a.shape} {a.dtype} instead of {b.shape} {b.dtype}"
+            error, allowed = distance(a, b), TOLERANCES.get(a.dtype, 0.0)
+            if not error <= allowed:  # a NaN is not
+                return f"wrong by {error:.1e} of the largest value"
         return None
 
 

@@ -164,7 +164,6 @@ def max_pool_gradient_kernel(
     )
 
 
-@functools.lru_cache(maxsize=256)
 @functools.lru_cache(maxsize=1024)
 def mean_maps(windows: Pools, include_pad: bool, divisor: int | None) -> Three:
     """Mean pooling as `lucid.metal.upsampling.resample` computes it."""

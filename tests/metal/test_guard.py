@@ -197,6 +197,17 @@ def test_a_bug_that_the_first_call_does_not_meet_is_found(plant):
         padding.pad_kernel(mx.ones((1, 4, 4, 4, 4)), ((1, 1),) * 3, "reflect")
 
 
+@pytest.mark.parametrize("problems", [lambda *_: 1 / 0, lambda *_: []])
+def test_what_cannot_be_checked_is_not_used(plant, monkeypatch, problems):
+    plant({})
+    monkeypatch.setattr(padding.pad_kernel, "smaller", problems)
+    x, sides = volume().transpose(0, 2, 3, 4, 1), ((1, 1),) * 3
+    with emulated_metal() as emulated, pytest.warns(lucid.MetalKernelWarning):
+        y = padding.pad_kernel(x, sides, "reflect")
+    assert emulated.names == []
+    assert (y == padding.pad_ops(x, sides, "reflect")).all()
+
+
 def test_threads_make_one_check(plant, monkeypatch):
     plant({"pad": ("to[i] = from[i];", "to[i] = from[i]; ;")})  # a source not seen yet
     x, results = mx.ones((1, 4, 4, 4, 4)), []
