@@ -62,3 +62,22 @@ def test_an_unbatched_volume_goes_by_kernel_too():
     with emulated_metal() as emulation:
         F.max_pool3d(X[0], 2)
     assert emulation.names == ["max_pool"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_under_compile_and_checkpoint(name):
+    function, _ = LAYERS[name]
+
+    def loss(x: mx.array) -> mx.array:
+        return (function(x) ** 3).sum()
+
+    want = np.array(mx.grad(loss)(X))
+    with emulated_metal() as emulation:
+        compiled = mx.compile(mx.grad(loss))(X)
+        twins = list(emulation.twins)
+        again = mx.grad(mx.checkpoint(loss))(X)
+        mx.eval(compiled, again)
+    assert bool(twins) == (name != "layer norm")  # a trace evaluates nothing
+    for got in (compiled, again):
+        assert_close(got, want, name)
