@@ -15,7 +15,7 @@ _OFF = ("", "0", "off", "false", "no", "none")
 _switched: bool | None = None  # by `autotune`; None leaves it to the variable
 
 
-def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[object]:
+def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
     """Measure which formulation of a convolution is the fastest, instead of rules.
 
     The first call of a convolution of a geometry, dtype and pass times every
@@ -36,14 +36,21 @@ def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[object]:
     """
     global _switched
     before, _switched = _switched, flag("enabled", enabled)
-    back = contextlib.ExitStack()
-    back.callback(_switch_back, before)
-    return back
+    return _Switched(before)
 
 
-def _switch_back(before: bool | None) -> None:
-    global _switched
-    _switched = before
+class _Switched:
+    """Switches back at the end of a `with`."""
+
+    def __init__(self, before: bool | None) -> None:
+        self.before = before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        global _switched
+        _switched = self.before
 
 
 def enabled() -> bool:
