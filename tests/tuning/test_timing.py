@@ -61,6 +61,16 @@ def test_what_is_hopeless_is_not_run_again(stopwatch):
     assert stopwatch.calls["naive"] == 1
 
 
+def test_a_first_time_of_another_programs_making_is_not_believed(stopwatch):
+    lengths = iter([40, *[2] * 100])
+
+    def disturbed(*arrays: mx.array) -> list[mx.array]:
+        return stopwatch.taking("disturbed", next(lengths))(*arrays)
+
+    runs = {"good": stopwatch.taking("good", 5), "disturbed": disturbed}
+    assert timing.race(runs, ARRAYS)["disturbed"] == pytest.approx(2)
+
+
 def test_little_work_is_launched_many_times_an_evaluation(stopwatch):
     runs = {name: stopwatch.taking(name, 0.01) for name in ("a", "b")}
     assert timing.race(runs, ARRAYS) == pytest.approx({"a": 0.01, "b": 0.01})
