@@ -42,7 +42,6 @@ PATHS: dict[str, tuple[Problem, list[str]]] = {
         Problem((1, 12, 4, 5, 6), (16, 12, 3, 3, 3), stride=(2, 1, 3), padding=1),
         [WEIGHT],
     ),
-    "dense, wide": (Problem((1, 128, 2, 4, 6), (128, 128, 2, 3, 3)), []),
     "by group": (
         Problem((1, 256, 2, 4, 8), (256, 128, 2, 3, 3), padding=(0, 1, 1), groups=2),
         [WEIGHT],
