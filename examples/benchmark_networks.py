@@ -255,7 +255,8 @@ def segmenting(shape: tuple[int, ...], make: Callable[[Any], Any]) -> Network:
         lambda: make(importlib.import_module("torch")),
         deep_dice_and_cross_entropy,
         segments=True,
-        tolerance=2e-2,
+        # At the kinks PyTorch's own float32 is 2.2e-2 away from float64.
+        tolerance=4e-2,
     )
 
 

@@ -85,7 +85,9 @@ def test_every_candidate_can_compute_its_geometry(kind):
 
 
 @pytest.mark.parametrize(
-    "device", [contextlib.nullcontext, lucid.plain_operations, emulated_metal], ids=repr
+    "device",
+    [contextlib.nullcontext, lucid.plain_operations, emulated_metal],
+    ids=["CPU", "plain", "GPU"],
 )
 def test_what_is_chosen_is_a_candidate(device):
     with device():
