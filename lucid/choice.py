@@ -178,15 +178,14 @@ def candidates(geometry: ConvGeometry) -> list[Formulation]:
 
     Any mix of them computes it too. The first is always there.
     """
-    if _device.is_plain():
-        return [choose(geometry).formulation]
-    if not _device.on_gpu():
-        every = [COLUMNS, MLX_PLAIN, PATCHES, WINOGRAD, GRID]
-    elif _device.uses_metal() and geometry.batch:
+    with_metal = _device.on_gpu() and _device.uses_metal() and geometry.batch
+    if with_metal:
         by_mlx = MLX if geometry.groups == 1 else MLX_BY_GROUP
         every = [METAL, by_mlx, PATCHES_CHANNELS_LAST]
+    elif _device.on_gpu() or _device.is_plain():
+        return [choose_by_rules(geometry, mx.float32).formulation]
     else:
-        return [choose(geometry).formulation]
+        every = [COLUMNS, MLX_PLAIN, PATCHES, WINOGRAD, GRID]
     padded = geometry.without_padding  # beforehand, for those that take zeros alone
     if geometry.padding_mode == "zeros":
         padded = geometry

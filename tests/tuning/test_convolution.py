@@ -277,6 +277,15 @@ def test_explain_measures_on_a_gpu(brief):
     assert_close(y, np.array(layer(x)), "output")
 
 
+def test_without_metal_kernels_a_gpu_has_no_choice(brief, monkeypatch):
+    monkeypatch.setenv("LUCID_METAL", "0")
+    layer = nn.Conv3d(4, 4, 3, padding=1)
+    x = lucid.randn(1, 4, 3, 4, 5)
+    want = np.array(layer(x))
+    with emulated_metal(), lucid.autotune():
+        assert_close(layer(x), want, "output")
+
+
 @pytest.mark.slow
 def test_explain_measures_the_passes_of_a_transposed_convolution(brief):
     layer = nn.ConvTranspose3d(4, 4, 3, stride=2, groups=4)
