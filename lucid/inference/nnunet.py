@@ -150,7 +150,8 @@ def nnunet_preprocess(
         )
     voxel = sizes("spacing", spacing)
     voxel = tuple(voxel[axis] for axis in known.axes)
-    data = np.array(volume, np.float32).transpose(0, *(axis + 1 for axis in known.axes))
+    data = np.array(volume.astype(mx.float32))  # NumPy has no bfloat16
+    data = data.transpose(0, *(axis + 1 for axis in known.axes))
     box, inside = _nonzero(data)
     cropped = data[(slice(None), *box)]
     target = new_shape(cropped.shape[1:], voxel, known.spacing)

@@ -70,7 +70,8 @@ def resample_volume(
     if force_separate_z is not None:
         flag("force_separate_z", force_separate_z)
     axis = separate_axis(old, new, force_separate_z)
-    channels = np.array(volume, np.float32).reshape(-1, *volume.shape[-3:])
+    array = np.array(volume.astype(mx.float32))  # NumPy has no bfloat16
+    channels = array.reshape(-1, *volume.shape[-3:])
     resampled = [resampled_channel(x, target, *orders, axis) for x in channels]
     return mx.array(np.stack(resampled).reshape(*volume.shape[:-3], *target))
 

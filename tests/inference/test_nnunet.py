@@ -68,6 +68,15 @@ def test_channels_are_cropped_and_normalized(masked):
     np.testing.assert_allclose(np.array(ready.data), want, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.int16])
+def test_volumes_of_any_numbers_are_taken(dtype):
+    x = mx.array(np.round(head()))  # all dtypes have these
+    want = nnunet_preprocess(x, (1, 1, 1), plans_of()).data
+    got = nnunet_preprocess(x.astype(dtype), (1, 1, 1), plans_of()).data
+    assert got.dtype == lucid.float32
+    assert mx.array_equal(got, want)
+
+
 def test_axes_are_turned_and_voxels_resampled():
     plans = plans_of((0.9, 1.0, 2.0), (2, 0, 1))
     ready = nnunet_preprocess(mx.array(head()), (1.5, 1.0, 1.2), plans)

@@ -55,6 +55,15 @@ def test_two_long_axes_are_resampled_as_one_volume():
     np.testing.assert_allclose(np.array(got), resized(X, shape, 3), atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.int16])
+def test_any_numbers_become_float32(dtype):
+    x = mx.array(np.round(X))  # all dtypes have these
+    want = resample_volume(x, (2, 1, 1), (1, 1, 1))
+    got = resample_volume(x.astype(dtype), (2, 1, 1), (1, 1, 1))
+    assert got.dtype == lucid.float32
+    assert mx.array_equal(got, want)
+
+
 def test_the_extent_is_kept():
     for size, old, new in itertools.product((5, 8), (0.5, 1, 3), (0.7, 1, 2)):
         shape = resample_volume(
