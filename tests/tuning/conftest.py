@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lucid.tuning import store, timing
+from lucid.tuning import store, switch, timing
 import pytest
 
 
@@ -15,6 +15,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "cache"
     monkeypatch.setenv("LUCID_CACHE", str(folder))
     monkeypatch.delenv("LUCID_AUTOTUNE", raising=False)
+    monkeypatch.setattr(switch, "_switched", None)  # no test before has decided
     store.forget()
     yield folder
     store.forget()
