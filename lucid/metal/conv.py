@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
 from lucid.layout import contiguous
@@ -18,7 +19,7 @@ from lucid.metal.conv_plan import (
     weight_gradient_plan,
     weight_gradient_splits,
 )
-from lucid.metal.guard import guarded
+from lucid.metal.guard import Guarded, guarded
 from lucid.metal.smaller import (
     smaller_forwards,
     smaller_input_gradients,
@@ -151,12 +152,27 @@ METAL = Formulation(
     forward_kernel,
     input_gradient_kernel,
     weight_gradient_kernel,
-    temporaries="a copy of the weight, and partial sums of its gradient",
+    temporaries="a copy of the weight (forward, input gradient), partial sums (weight "
+    "gradient)",
     channels_last=True,
     every_mode=True,
     takes_half=True,
     weight_order=WEIGHT_ORDER,
 )
+
+
+def known_fault(which: str, geometry: ConvGeometry, dtype: mx.Dtype) -> str | None:
+    """What a check found wrong with the kernel of a pass, if it failed on this GPU."""
+    (n, c, *size), (_, o, *outputs) = geometry.input_shape, geometry.output_shape
+    x, dy = mx.zeros((n, *size, c), dtype), mx.zeros((n, *outputs, o), dtype)
+    w, b = mx.zeros(geometry.weight_shape, dtype), mx.zeros(o, dtype)
+    calls: dict[str, list[tuple[Guarded, tuple[Any, ...]]]] = {
+        "forward": [(forward_kernel, (x, w, bias, geometry)) for bias in (None, b)],
+        "input gradient": [(input_gradient_kernel, (dy, w, geometry))],
+        "weight gradient": [(weight_gradient_kernel, (x, dy, geometry))],
+    }
+    faults = [kernel.known_fault(arguments) for kernel, arguments in calls[which]]
+    return next(filter(None, faults), None)
 
 
 def _constants(

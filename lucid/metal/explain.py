@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lucid import _device, tuning
 from lucid._types import (
@@ -14,6 +14,11 @@ from lucid._types import (
     resolve_dtype,
 )
 from lucid.geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
+from lucid.metal.conv import METAL, known_fault
+import mlx.core as mx
+
+if TYPE_CHECKING:
+    from lucid.choice import Pick
 
 
 def explain(
@@ -23,7 +28,8 @@ def explain(
 ) -> str:
     """Which path each pass of a convolution takes on an Apple GPU, why, what it holds.
 
-    Where `lucid.autotune` is on, it is measured, now or before.
+    Where `lucid.autotune` is on, it is measured, now or before. A kernel that this
+    process has found wrong on its GPU is named as such.
 
     Args:
         layer_or_geometry: a `Conv3d` or `ConvTranspose3d` (lazy or not), or the
@@ -77,16 +83,30 @@ def explain(
         held.append("the input, padded by a Metal kernel")
     if not formulation.takes_half and resolved.size < 4:
         held.append("copies in float32")
-    shapes, passes = [geometry.input_shape, geometry.output_shape], chosen.passes
+    shapes = [geometry.input_shape, geometry.output_shape]
+    passes = {
+        which: _in_words(which, pick, geometry, resolved)
+        for which, pick in chosen.passes.items()
+    }
     if transposed:
         shapes.reverse()
         forward, input_gradient = passes["forward"], passes["input gradient"]
         passes |= {"forward": input_gradient, "input gradient": forward}
     lines = [f"{shapes[0]} -> {shapes[1]}, {dtype_name(resolved)}"]
-    for name, pick in passes.items():
-        reasons = (f"  {line}" for line in pick.reason.split("; "))
-        lines += [f"{name}: {pick.formulation.name}", *reasons]
+    lines += [f"{name}: {words}" for name, words in passes.items()]
     return "\n".join([*lines, f"temporaries: {'; '.join(held)}"])
+
+
+def _in_words(which: str, pick: Pick, geometry: ConvGeometry, dtype: mx.Dtype) -> str:
+    """What computes a pass, and why; and whether its kernel was found wrong."""
+    lines = [pick.formulation.name, *pick.reason.split("; ")]
+    fault = known_fault(which, geometry, dtype) if pick.formulation is METAL else None
+    if fault is not None:
+        lines += [
+            "its kernel failed its check on this GPU: MLX's operations take its place",
+            fault.splitlines()[0],
+        ]
+    return "\n  ".join(lines)
 
 
 def _geometry_of(

@@ -115,6 +115,10 @@ class Guarded:
                     _warn(launched, fault)
             return verdicts[key]
 
+    def known_fault(self, arguments: Sequence[Any]) -> str | None:
+        """What is wrong with what a call launches, if it was checked and failed."""
+        return verdicts.get((self.name, self.launches(arguments)))
+
     def launches(self, arguments: Sequence[Any]) -> tuple[Specialization, ...]:
         """What a call would launch."""
         stand_ins = [

@@ -95,6 +95,21 @@ def test_the_warning_can_be_pasted_into_a_report(plant, layer):
         assert part in text
 
 
+def test_explain_says_what_failed(plant, layer):
+    words = "its kernel failed its check on this GPU"
+    plant({"conv_forward": FAULTS["wrong numbers"]})
+    with emulated_metal():
+        before = lucid.metal.explain(layer, X)
+        with pytest.warns(lucid.MetalKernelWarning):
+            layer(volume())
+        after = lucid.metal.explain(layer, X)
+    assert words not in before  # nobody knows yet
+    forward, gradients = after.split("input gradient: Lucid's Metal kernels")
+    assert words in forward
+    assert "of the largest value" in forward
+    assert words not in gradients
+
+
 def test_gradients_of_every_order_survive(plant, layer):
     x = volume()
 
