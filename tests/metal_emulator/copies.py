@@ -94,9 +94,6 @@ def is_row_contiguous(x: mx.array) -> bool:
     return True
 
 
-# ---- What copies which of its arguments
-
-
 def _launched(copies: Copies, _: Any, name: str, inputs: dict, *__: Any, **___: Any):
     for x in inputs.values():
         copies.note(name, x, not is_row_contiguous(x))

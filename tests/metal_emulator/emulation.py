@@ -132,9 +132,6 @@ def _to_mlx(x: np.ndarray, dtype: str) -> mx.array:
     return array.view(mx.bfloat16) if dtype == "bfloat16" else array
 
 
-# ---- Devices
-
-
 def _device_answers() -> dict[str, Callable[..., Any]]:
     """A GPU is there and the default; MLX itself goes on computing on the CPU."""
     really_available, really_running_on = _device.available, _device.running_on

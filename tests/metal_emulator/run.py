@@ -217,8 +217,6 @@ def _disagreement(
     )
 
 
-# ---- The address sanitizer's view of guards, where it is loaded
-
 _asan_poison = getattr(ctypes.CDLL(None), "__asan_poison_memory_region", None)
 _asan_unpoison = getattr(ctypes.CDLL(None), "__asan_unpoison_memory_region", None)
 

@@ -51,9 +51,6 @@ def with_gradients(
     return y, *gradients
 
 
-# ---- Custom functions, of which MLX exports nothing
-
-
 class _Plain:
     """Whether custom functions are called as if they had no derivatives."""
 
@@ -72,7 +69,10 @@ _plain = _Plain()
 
 
 class _Transparent:
-    """`mx.custom_function` whose gradient takes what is inside of the outputs."""
+    """`mx.custom_function` whose gradient takes what is inside of the outputs.
+
+    MLX exports none of those that it makes itself.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -134,8 +134,6 @@ def _launched(name: str, inputs: dict[str, mx.array], *rest: Any, **sizes: Any) 
         inputs = {**inputs, **few}
     return _LAUNCH(name, inputs, *rest, **sizes)
 
-
-# ---- The graph
 
 _VIEWS = {
     "Broadcast",
@@ -212,11 +210,8 @@ class _Graph:
 
     def _add_constant(self, name: str, value: mx.array) -> None:
         self._add(name, value.shape, value.dtype)
-        key = (
-            str(value.dtype),
-            value.shape,
-            np.array(value.astype(mx.float32)).tobytes(),
-        )
+        numbers = np.array(value.astype(mx.float32)).tobytes()
+        key = str(value.dtype), value.shape, numbers
         self.same[name] = self.seen.setdefault(key, [name])[0]
 
     def _compute(self, record: dict[str, Any]) -> None:

@@ -34,9 +34,9 @@ class Comparison:
     Attributes:
         include_background: whether class 0 counts.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the scores go through a sigmoid,
-        softmax: or through a softmax,
-        other_act: or through a function of the user's.
+        sigmoid: whether the scores first go through a sigmoid.
+        softmax: whether the scores first go through a softmax.
+        other_act: another function that the scores first go through.
         ignore_index: voxels with this index do not count. Where the target is one-hot,
             voxels of this class; for an index that is no class, voxels of none.
     """
@@ -234,10 +234,8 @@ def generalized_dice_loss(
     weight = _rarity(compared.area(compared.target, batch), w_type)
     above = 2 * (common * weight).sum(axis=-1, keepdims=True)
     below = ((ours + theirs) * weight).sum(axis=-1, keepdims=True)
-    above, below = (
-        above + real("smooth_nr", smooth_nr),
-        below + real("smooth_dr", smooth_dr),
-    )
+    above = above + real("smooth_nr", smooth_nr)
+    below = below + real("smooth_dr", smooth_dr)
     return _finished(1 - above / below + compared.penalty, reduction, input)
 
 
@@ -297,6 +295,5 @@ def _finished(loss: mx.array, reduction: str, input: Tensor) -> mx.array:
 
 def as_integers(target: mx.array) -> mx.array:
     """Class indices; MONAI takes floating ones, as image readers give them."""
-    return (
-        target if mx.issubdtype(target.dtype, mx.integer) else target.astype(mx.int32)
-    )
+    is_integer = mx.issubdtype(target.dtype, mx.integer)
+    return target if is_integer else target.astype(mx.int32)
