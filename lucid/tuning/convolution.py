@@ -276,7 +276,7 @@ def _never_slower(trios: Mapping[str, Trio], forwards: Times, steps: Times) -> T
         return [_or_never(forwards[trios[name][0].name]), _or_never(steps[name])]
 
     first = both(next(iter(trios)))
-    if math.inf in first:  # whatever computes it at all
+    if not all(0 < time < math.inf for time in first):  # whatever computes it at all
         return trios[min(trios, key=lambda name: both(name)[1])]
 
     def parts(name: str) -> list[float]:

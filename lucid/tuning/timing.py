@@ -42,8 +42,7 @@ def race(runs: Mapping[str, Run], arrays: Sequence[mx.array]) -> Times:
         launches = _launches(best)
         for _ in range(_rounds([times[name] for name in alive], launches)):
             for name in alive:
-                taken = seconds(runs[name], arrays, launches)
-                times[name] = min(times[name] or math.inf, taken)
+                times[name] = _least(times[name], runs[name], arrays, launches)
     return {name: None if t is None else 1000 * t for name, t in times.items()}
 
 
@@ -54,18 +53,26 @@ def _first_times(
     times: dict[str, float | None] = {}
     best = math.inf
     for name, run in runs.items():
-        try:
-            taken = seconds(run, arrays)
-            if _device.on_gpu():
-                taken = seconds(run, arrays)
-            elif taken <= max(HOPELESS * best, UNREST):
-                taken = min(taken, seconds(run, arrays))
-        except Exception:  # noqa: BLE001  whatever MLX or Metal's compiler says
-            times[name] = None
-            continue
+        taken = _least(math.inf, run, arrays)
+        if taken is not None and _device.on_gpu():
+            taken = _least(math.inf, run, arrays)
+        elif taken is not None and taken <= max(HOPELESS * best, UNREST):
+            taken = _least(taken, run, arrays)
         times[name] = taken
-        best = min(best, taken)
+        best = best if taken is None else min(best, taken)
     return times
+
+
+def _least(
+    before: float | None, run: Run, arrays: Sequence[mx.array], launches: int = 1
+) -> float | None:
+    """The less of a time and another; None for what raises, or has raised before."""
+    if before is None:
+        return None
+    try:
+        return min(before, seconds(run, arrays, launches))
+    except Exception:  # noqa: BLE001  whatever MLX or Metal's compiler says
+        return None
 
 
 def _launches(best: float) -> int:

@@ -158,6 +158,17 @@ def test_a_restored_state_decides(planted, offered):
     assert chosen() == everywhere("flat grid")
 
 
+def test_a_restored_time_may_be_zero(planted, offered):
+    offered(planted.slow(GRID, 2, 9, 9), planted.slow(WINOGRAD, 9, 2, 2))
+    chosen()
+    state = json.loads(bytes(np.array(lucid.get_autotune_state())))
+    (times,) = state["times"].values()
+    times["forward"]["flat grid"] = 0
+    text = json.dumps(state).encode()
+    lucid.set_autotune_state(mx.array(np.frombuffer(text, np.uint8)))
+    assert set(chosen().values()) <= {"flat grid", "Winograd"}
+
+
 def test_switched_off_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(timing, "race", None)
     x, w = lucid.randn(1, 4, 6, 6, 6), lucid.randn(4, 4, 3, 3, 3)

@@ -90,3 +90,16 @@ def test_what_raises_has_no_time(stopwatch):
     runs = {"bad": failing, "good": stopwatch.taking("good", 2)}
     assert timing.race(runs, ARRAYS) == {"bad": None, "good": pytest.approx(2)}
     assert timing.race({"bad": failing}, ARRAYS) == {"bad": None}
+
+
+def test_what_raises_later_has_no_time(stopwatch):
+    lengths = iter([2, 2, 2])
+
+    def failing(*arrays: mx.array) -> list[mx.array]:
+        try:
+            return stopwatch.taking("failing", next(lengths))(*arrays)
+        except StopIteration:
+            raise MemoryError from None
+
+    runs = {"failing": failing, "good": stopwatch.taking("good", 3)}
+    assert timing.race(runs, ARRAYS) == {"failing": None, "good": pytest.approx(3)}
