@@ -144,12 +144,11 @@ def choose(
     By rules, or where `lucid.autotune` is on, whatever is the fastest here.
     """
     if tuning.enabled() and not _device.is_plain() and measuring.can_draw(geometry):
-        if _device.on_gpu():
-            state = _device.uses_metal(), store.generation()
-            return _measured(geometry, dtype, transposed, "gpu", *state)
-        # Half types are computed in float32.
-        state = False, store.generation()
-        return _measured(geometry, mx.float32, transposed, "cpu", *state)
+        on_gpu = _device.on_gpu()
+        metal = on_gpu and _device.uses_metal()
+        computed = dtype if on_gpu else mx.float32  # half types, too, on a CPU
+        state = on_gpu, metal, store.generation()
+        return _measured(geometry, computed, transposed, state)
     return choose_by_rules(geometry, dtype)
 
 
@@ -162,9 +161,12 @@ def choose_by_rules(geometry: ConvGeometry, dtype: mx.Dtype) -> Choice:
 
 @functools.lru_cache(maxsize=1024)
 def _measured(
-    geometry: ConvGeometry, dtype: mx.Dtype, transposed: bool, *_: object
+    geometry: ConvGeometry, dtype: mx.Dtype, transposed: bool, state: tuple[object, ...]
 ) -> Choice:
-    """What is the fastest here, measured now or before; a state is part of the key."""
+    """What is the fastest here, measured now or before.
+
+    `state` is what else it depends on, for the cache alone.
+    """
     rule = [
         pick.formulation for pick in choose_by_rules(geometry, dtype).passes.values()
     ]

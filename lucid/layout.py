@@ -39,7 +39,7 @@ def contiguous(x: mx.array) -> mx.array:
 
 
 def in_order(x: mx.array, axes: tuple[int, ...]) -> mx.array:
-    """`x` itself, on a GPU of memory that has its axes in another order."""
+    """`x` as it is; on a GPU with its axes in memory in the order of `axes`."""
     back = sorted(range(x.ndim), key=axes.__getitem__)
     return contiguous(x.transpose(axes)).transpose(back)
 

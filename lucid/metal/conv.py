@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from lucid.geometry import PADDING_MODES, ConvGeometry
-from lucid.layout import contiguous
+from lucid.layout import channels_first, channels_last, contiguous
 from lucid.metal import launch
 from lucid.metal.conv_plan import (
     forward_plan,
@@ -38,8 +38,8 @@ def forward_twin(
     x: mx.array, weight: mx.array, bias: mx.array | None, geometry: ConvGeometry
 ) -> mx.array:
     """The same as `forward_kernel`, made of MLX operations."""
-    x = x.transpose(0, 4, 1, 2, 3)
-    return conv.conv3d(COLUMNS, x, weight, bias, geometry).transpose(0, 2, 3, 4, 1)
+    y = conv.conv3d(COLUMNS, channels_first(x), weight, bias, geometry)
+    return channels_last(y)
 
 
 TWIN = Formulation.of(

@@ -26,7 +26,7 @@ def explain(
     input_shape: Sequence[int] | None = None,
     dtype: DTypeLike = None,
 ) -> str:
-    """Which path each pass of a convolution takes on an Apple GPU, why, what it holds.
+    """The path of each pass of a convolution on an Apple GPU, why, and what it holds.
 
     Where `lucid.autotune` is on, it is measured, now or before. A kernel that this
     process has found wrong on its GPU is named as such.

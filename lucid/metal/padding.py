@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lucid.geometry import PADDING_MODES, Padding
+from lucid.layout import channels_first, channels_last
 from lucid.metal import launch
 from lucid.metal.guard import guarded
 from lucid.metal.smaller import smaller_pad_adjoints, smaller_pads
@@ -19,7 +20,7 @@ def pad_last_axes(x: mx.array, sides: Sequence[tuple[int, int]], mode: str) -> m
     first, second, third = [none] * (3 - len(sides)) + list(sides)
     three = (first, second, third)
     if x.ndim == 5:  # volumes, channels-last in memory as convolutions leave them
-        return pad(x.transpose(0, 2, 3, 4, 1), three, mode).transpose(0, 4, 1, 2, 3)
+        return channels_first(pad(channels_last(x), three, mode))
     lead, size = x.shape[: x.ndim - len(sides)], x.shape[x.ndim - len(sides) :]
     rows = x.reshape(-1, *[1] * (3 - len(sides)), *size, 1)
     padded = pad(rows, three, mode)

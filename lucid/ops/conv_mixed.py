@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lucid.geometry import ConvGeometry
+from lucid.layout import channels_first, channels_last
 from lucid.ops.conv import Formulation
 import mlx.core as mx
-
-_TO_CHANNELS_LAST, _TO_CHANNELS_FIRST = (0, 2, 3, 4, 1), (0, 4, 1, 2, 3)
 
 
 def mixed(
@@ -23,7 +22,6 @@ def mixed(
     distinct = list(dict.fromkeys(passes))
     if len(distinct) == 1:
         return forward
-    layout = forward.channels_last
 
     def fits(geometry: ConvGeometry) -> bool:
         return all(one.fits(geometry) for one in distinct)
@@ -31,31 +29,30 @@ def mixed(
     return Formulation(
         " / ".join(one.name for one in passes),
         forward.forward,
-        _in_layout(layout, input_gradient, input_gradient.input_gradient),
-        _in_layout(layout, weight_gradient, weight_gradient.weight_gradient),
+        _in_layout_of(forward, input_gradient, input_gradient.input_gradient),
+        _in_layout_of(forward, weight_gradient, weight_gradient.weight_gradient),
         temporaries="; ".join(f"{one}: {one.temporaries}" for one in distinct),
         fits=fits,
-        channels_last=layout,
+        channels_last=forward.channels_last,
         every_mode=all(one.every_mode for one in distinct),
         takes_half=all(one.takes_half for one in distinct),
         weight_order=forward.weight_order or input_gradient.weight_order,
     )
 
 
-def _in_layout(
-    channels_last: bool, formulation: Formulation, function: Callable[..., mx.array]
+def _in_layout_of(
+    other: Formulation, formulation: Formulation, function: Callable[..., mx.array]
 ) -> Callable[..., mx.array]:
-    """A gradient of `formulation`, on volumes of another layout."""
-    if formulation.channels_last == channels_last:
+    """A gradient of `formulation`, on volumes in the layout of another."""
+    if formulation.channels_last == other.channels_last:
         return function
-    there, back = _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST
+    there, back = channels_first, channels_last
     if formulation.channels_last:
         there, back = back, there
 
     def in_layout(a: mx.array, b: mx.array, geometry: ConvGeometry) -> mx.array:
-        a = a.transpose(there)  # x or dy
-        if function is formulation.weight_gradient:
-            return function(a, b.transpose(there), geometry)
-        return function(a, b, geometry).transpose(back)
+        if function is formulation.weight_gradient:  # of x and dy
+            return function(there(a), there(b), geometry)
+        return back(function(there(a), b, geometry))  # of dy and the weight
 
     return in_layout

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lucid import _device
 from lucid._types import dtype_name, physical_memory
 from lucid.geometry import ConvGeometry
+from lucid.layout import channels_first, channels_last
 from lucid.ops import conv
 from lucid.ops.conv import Formulation
 from lucid.ops.conv_mixed import mixed
@@ -218,7 +219,7 @@ def _draw(what: str, geometry: ConvGeometry, dtype: mx.Dtype) -> list[mx.array]:
             return mx.random.normal(shape, dtype, key=mx.random.key(key))
         n, c, *size = shape
         drawn = mx.random.normal((n, *size, c), dtype, key=mx.random.key(key))
-        return drawn.transpose(0, 4, 1, 2, 3)
+        return channels_first(drawn)
 
     weight = mx.random.normal(geometry.weight_shape, dtype, key=mx.random.key(2))
     if what == FORWARD:
@@ -254,7 +255,7 @@ def _weight_gradient(
     dtype = x.dtype
     x, dy, _ = conv.widened(formulation, x, dy, None)
     if formulation.channels_last:
-        x, dy = (array.transpose(0, 2, 3, 4, 1) for array in (x, dy))
+        x, dy = channels_last(x), channels_last(dy)
     return [formulation.weight_gradient(x, dy, geometry).astype(dtype)]
 
 

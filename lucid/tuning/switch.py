@@ -20,8 +20,8 @@ def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
 
     The first call of a convolution of a geometry, dtype and pass times every
     formulation that fits on random arrays, and remembers the fastest for good. As a
-    context, it is switched back at its end. `LUCID_AUTOTUNE=1` switches it on for a
-    program that is left as it is.
+    context, it is switched back at its end. `LUCID_AUTOTUNE=1` switches it on without a
+    change to the program.
 
     Args:
         enabled: whether to measure from here on.
