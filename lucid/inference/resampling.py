@@ -28,7 +28,7 @@ def resample_volume(
     nnU-Net's `resample_data_or_seg_to_shape`, with its numbers. Voxels more than three
     times longer than wide, before or after, are resampled in the slices across their
     long axis with `order`, and along it with `order_z`. The result stays within the
-    range of the input.
+    range of the input, but for an `order_z` above 1.
 
     Args:
         volume: a volume, or one of several channels.

@@ -7,11 +7,11 @@ small problem for which MLX generates the same source:
     def pad_kernel(x, sides, mode): ...
 
 `smaller` takes the function's arguments (positional, hashable but for arrays) and
-yields argument tuples, the smallest first; their arrays come from `draw`. Taken are the
-first two that launch what the real call does: same kernels, template constants, dtypes,
-and inputs of fewer than eight elements. One of them had better differ in what is no
-constant of the source, such as strides of each axis: what passes is trusted with any. A
-constant LARGE need not agree: a small problem is launched with that of the real call.
+yields argument tuples, the smallest first; their arrays come from `draw`. The first two
+are used that launch what the real call does: same kernels, template constants, dtypes,
+and inputs of fewer than eight elements. One of them should differ in what is no
+constant of the source, such as the stride of each axis: a kernel that passes is trusted
+with any. The constant LARGE need not agree: small problems get that of the real call.
 
 The function runs on both and is compared with its twin. If it agrees, the real call and
 all others of the same source run the kernel; if it does not, or does not compile, they
