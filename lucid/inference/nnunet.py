@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import os
 from typing import Any
 
@@ -35,10 +35,10 @@ class PreprocessedVolume:
 
     data: Tensor
     patch_size: tuple[int, ...]
-    _spacing: tuple[float, ...]
-    _plans: _Plans
-    _box: tuple[slice, ...]
-    _shape: tuple[int, ...]
+    _spacing: tuple[float, ...] = field(repr=False)
+    _plans: _Plans = field(repr=False)
+    _box: tuple[slice, ...] = field(repr=False)
+    _shape: tuple[int, ...] = field(repr=False)
 
     def segmentation(self, logits: Tensor) -> Tensor:
         """The labels of the volume that was preprocessed, on its own grid.

@@ -163,32 +163,34 @@ def affine(
         a, a_scale = of_a
         return scaled(a_scale), sums(dy, a, none, voxels)[1], *gradients
 
-    def jvp(arguments: Any, tangents: Any) -> mx.array:
-        *of_a, x, center, x_scale, _ = arguments
-        *of_a_moved, x_moved, _, x_scale_moved, shift_moved = tangents
-        none = mx.zeros_like(center)
-        by = none if x_scale_moved is None else x_scale_moved
-        moved = affine(
-            None, None, x, center, by, none if shift_moved is None else shift_moved
-        )
-        pairs = [(x_moved, x_scale)]
-        if of_a:
-            pairs += [(of_a_moved[0], of_a[1])]
-            if of_a_moved[1] is not None:
-                moved = moved + affine(None, None, of_a[0], none, of_a_moved[1], none)
-        for array, scale in pairs:
-            if array is not None:
-                moved = moved + affine(None, None, array, none, scale, none)
-        return moved
-
     if a is None or a_scale is None:
         function = with_derivatives(
-            lambda *rest: affine_kernel(None, None, *rest), vjp, jvp
+            lambda *rest: affine_kernel(None, None, *rest), vjp, _affine_tangent
         )
         return function(x, center, x_scale, shift)
-    return with_derivatives(affine_kernel, vjp, jvp)(
+    return with_derivatives(affine_kernel, vjp, _affine_tangent)(
         a, a_scale, x, center, x_scale, shift
     )
+
+
+def _affine_tangent(arguments: Any, tangents: Any) -> mx.array:
+    """The tangent of `affine`, with `a` or without it."""
+    *of_a, x, center, x_scale, _ = arguments
+    *of_a_moved, x_moved, _, x_scale_moved, shift_moved = tangents
+    none = mx.zeros_like(center)
+    by = none if x_scale_moved is None else x_scale_moved
+    moved = affine(
+        None, None, x, center, by, none if shift_moved is None else shift_moved
+    )
+    pairs = [(x_moved, x_scale)]
+    if of_a:
+        pairs += [(of_a_moved[0], of_a[1])]
+        if of_a_moved[1] is not None:
+            moved = moved + affine(None, None, of_a[0], none, of_a_moved[1], none)
+    for array, scale in pairs:
+        if array is not None:
+            moved = moved + affine(None, None, array, none, scale, none)
+    return moved
 
 
 def sums_ops(a: mx.array | None, x: mx.array, center: mx.array, rows: int) -> mx.array:
