@@ -1,5 +1,7 @@
 """Lucid: volumetric (3-D) deep learning on Apple Silicon, built on MLX."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from lucid import _cpu
 
 _cpu.prepare()  # before anything imports MLX
@@ -7,6 +9,7 @@ _cpu.prepare()  # before anything imports MLX
 # isort: split
 from lucid import distributed, inference, metrics, models, nn, optim, plot
 from lucid._device import plain_operations
+from lucid._missing import missing_name as _missing_name
 from lucid._types import DeviceLike, DTypeLike, PaddingMode, Size3d, Tensor
 from lucid.conversion import from_numpy, tensor
 from lucid.creation import (
@@ -113,3 +116,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+if not _TYPE_CHECKING:  # to a type checker, every name would be there
+
+    def __getattr__(name):
+        raise AttributeError(_missing_name(name))

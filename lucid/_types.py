@@ -95,10 +95,10 @@ def shown(value: Any) -> str:
 def check_array(name: str, value: Any) -> None:
     """Refuse what is not an array; `lucid.tensor` makes one."""
     if not isinstance(value, mx.array):
-        raise TypeError(
-            f"`{name}` must be a lucid.Tensor (mlx.core.array), "
-            f"got {type(value).__name__}."
-        )
+        got = type(value).__name__
+        if hasattr(type(value), "__array__"):  # NumPy's, PyTorch's
+            got = f"{type(value).__module__}.{got}; lucid.tensor makes one"
+        raise TypeError(f"`{name}` must be a lucid.Tensor (mlx.core.array), got {got}.")
 
 
 def check_real(name: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from lucid._types import finite, flag, integer, real, shown
 from lucid.averaging import ExponentialMovingAverage
+from lucid.nn._materialize import check_module
 from lucid.schedules import ReduceLROnPlateau, polynomial_decay
 import mlx.core as mx
 import mlx.nn
@@ -80,7 +81,14 @@ class _Joinable(Optimizer):
                 "update(model, gradients) is given the model."
             )
         signature = inspect.signature(super().__init__)
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            known = ", ".join(signature.parameters)
+            raise TypeError(
+                f"{type(self).__name__} {error}; it takes {known}."
+            ) from None
+        for name, value in bound.arguments.items():
             _check_option(name, value, signature.parameters[name].default)
         super().__init__(*args, **kwargs)
 
@@ -89,6 +97,7 @@ class _Joinable(Optimizer):
 
     def update(self, model: mlx.nn.Module, gradients: dict[str, Any]) -> None:
         """Replace the model's arrays by those after a step along the gradients."""
+        check_module(model)  # a dict of parameters would take the step alone
         super().update(model, gradients)
 
     def apply_gradients(
@@ -132,6 +141,10 @@ class MultiOptimizer(_mlx.MultiOptimizer):
 
     def init(self, parameters: dict[str, Any]) -> None:
         super().init(_existing(parameters, {}))
+
+    def update(self, model: mlx.nn.Module, gradients: dict[str, Any]) -> None:
+        check_module(model)
+        super().update(model, gradients)
 
     def apply_gradients(
         self, gradients: dict[str, Any], parameters: dict[str, Any]

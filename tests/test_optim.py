@@ -270,6 +270,20 @@ def test_pytorchs_arguments_are_told_from_ours(name):
             wrong()
 
 
+def test_an_option_that_there_is_not_is_answered_by_those_there_are():
+    with pytest.raises(
+        TypeError, match=r"^Adam .*'weight_decay'; it takes learning_rat"
+    ):
+        optim.Adam(1e-3, weight_decay=1e-2)
+
+
+def test_update_wants_the_model_and_not_its_parameters():
+    conv = nn.Conv3d(1, 1, 1)
+    for optimizer in (optim.SGD(1e-3), optim.MultiOptimizer([optim.SGD(1e-3)])):
+        with pytest.raises(TypeError, match="`model` must be a module"):
+            optimizer.update(conv.parameters(), conv.parameters())
+
+
 def test_gradients_are_clipped_to_a_number():
     grads = {"a": mx.array([3.0, 4.0])}
     for largest in (1, np.float32(1), mx.array(1.0)):

@@ -276,3 +276,10 @@ def test_sizes_beyond_any_float_are_refused_by_name():
     ):
         with pytest.raises(ValueError, match="`n`"):
             call()
+
+
+def test_an_array_of_another_library_is_named_with_it():
+    with pytest.raises(TypeError, match=r"got numpy\.ndarray; lucid\.tensor makes one"):
+        _types.check_array("x", np.zeros(3))
+    with pytest.raises(TypeError, match=r"got list\.$"):
+        _types.check_array("x", [1.0])

@@ -73,7 +73,10 @@ def _flatten(state: Any) -> dict[str, mx.array]:
         if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES:
             value = to_mlx(np.asarray(value))
         if not isinstance(value, mx.array):
-            raise TypeError(f"`state[{name!r}]` is no array: {type(value).__name__}.")
+            hint = "; mx.array makes one" if isinstance(value, int | float) else ""
+            raise TypeError(
+                f"`state[{name!r}]` is no array: {type(value).__name__}{hint}."
+            )
         if value.ndim > MOST_AXES:
             raise ValueError(
                 f"`state[{name!r}]` has {value.ndim} axes, a file at most {MOST_AXES}."

@@ -107,6 +107,7 @@ def value_and_grad(
 
     Raises:
         UninitializedParameterError: when called, if `fn` reaches no parameter at all.
+        ValueError: when called, if what `fn` returns has axes.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -117,7 +118,8 @@ def value_and_grad(
         (8, 4, 3, 3, 3)
     """
     check_module(model)
-    differentiate = mlx.nn.value_and_grad(model, fn)
+    loss_of = _scalar(fn)
+    differentiate = mlx.nn.value_and_grad(model, loss_of)
     warned: set[str] = set()
 
     @functools.wraps(fn)
@@ -125,11 +127,27 @@ def value_and_grad(
         if not _first_call.has_waiting(model):
             return differentiate(*args, **kwargs)
         with _first_call.LOCK:
-            _first_call.create(functools.partial(fn, *args, **kwargs), model)
+            _first_call.create(functools.partial(loss_of, *args, **kwargs), model)
             _warn_of_unreached(model, warned)
             return _first_call.past_trial("gradient", differentiate, *args, **kwargs)
 
     return wrapped
+
+
+def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, which has to return a loss of no axes; MLX's error does not say so."""
+
+    @functools.wraps(fn)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        value = fn(*args, **kwargs)
+        loss = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(loss, mx.array) and loss.ndim:
+            raise ValueError(
+                f"the loss must be a scalar, got shape {loss.shape}: take its mean()."
+            )
+        return value
+
+    return checked
 
 
 def _warn_of_unreached(model: mlx.nn.Module, warned: set[str]) -> None:

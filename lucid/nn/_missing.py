@@ -18,6 +18,8 @@ def missing_layer(name: str, names: Iterable[str]) -> str:
     message = f"module 'lucid.nn' has no attribute {name!r}."
     if name.startswith("_"):
         return message
+    if name == "utils":
+        return f"{message} lucid.optim.clip_grad_norm clips gradients."
     by_case = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.7)
     if near:

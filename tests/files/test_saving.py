@@ -200,6 +200,11 @@ def test_an_entry_that_is_no_array_is_a_type_error_by_name(path: Path, value: An
     assert os.listdir(path.parent) == []
 
 
+def test_a_number_is_told_how_to_become_an_array(path: Path):
+    with pytest.raises(TypeError, match=r"'epoch'.* int; mx\.array makes one"):
+        lucid.save({"epoch": 3}, path)
+
+
 @pytest.mark.parametrize("axes", [65, 200])
 def test_more_axes_than_numpy_has_are_a_value_error(path: Path, axes: int):
     with pytest.raises(ValueError, match=rf"`state\['w'\]` has {axes} axes"):

@@ -128,6 +128,15 @@ def test_value_and_grad_of_a_function_that_reaches_no_layer_names_them():
         step(lucid.ones(1, 2, 3, 3, 3))
 
 
+@pytest.mark.parametrize("make", [lazy, lambda: nn.Conv3d(2, 4, 3)])
+def test_a_loss_with_axes_is_refused_by_its_shape(make):
+    conv, x = make(), lucid.ones(1, 2, 3, 3, 3)
+    for fn in (conv, lambda x: (conv(x), 1)):
+        with pytest.raises(ValueError, match=r"a scalar, got shape \(1, 4, 1, 1, 1\)"):
+            nn.value_and_grad(conv, fn)(x)
+    assert isinstance(conv, nn.LazyConv3d) == (conv.weight is None)
+
+
 def test_a_dry_run_leaves_other_models_of_the_function_alone_too():
     class Counter(nn.Module):
         def __init__(self):

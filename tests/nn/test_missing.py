@@ -17,6 +17,7 @@ import pytest
         ("MultiHeadAttention", ["mlx.nn.MultiHeadAttention", "last axis"]),
         ("GLU", ["last axis"]),
         ("LSTM", ["mlx.nn.LSTM"]),
+        ("utils", ["lucid.optim.clip_grad_norm"]),
         ("Sequental", ["'Sequential'"]),
     ],
 )
