@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lucid import _device, tuning
@@ -15,6 +15,8 @@ from lucid._types import (
 )
 from lucid.geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
 from lucid.metal.conv import METAL, known_fault
+from lucid.metal.padding import pad_kernel
+from lucid.ops.conv import Formulation
 import mlx.core as mx
 
 if TYPE_CHECKING:
@@ -77,12 +79,6 @@ def explain(
     else:
         metal = not _device.metal_switched_off()
         chosen = choose_on_gpu(geometry, resolved, metal=metal)
-    formulation = chosen.formulation
-    held = [formulation.temporaries]
-    if geometry.padding_mode != "zeros" and not formulation.every_mode:
-        held.append("the input, padded by a Metal kernel")
-    if not formulation.takes_half and resolved.size < 4:
-        held.append("copies in float32")
     shapes = [geometry.input_shape, geometry.output_shape]
     passes = {
         which: _in_words(which, pick, geometry, resolved)
@@ -94,7 +90,28 @@ def explain(
         passes |= {"forward": input_gradient, "input gradient": forward}
     lines = [f"{shapes[0]} -> {shapes[1]}, {dtype_name(resolved)}"]
     lines += [f"{name}: {words}" for name, words in passes.items()]
-    return "\n".join([*lines, f"temporaries: {'; '.join(held)}"])
+    held = "; ".join(_held(chosen.formulation, geometry, resolved))
+    return "\n".join([*lines, f"temporaries: {held}"])
+
+
+def _held(
+    formulation: Formulation, geometry: ConvGeometry, dtype: mx.Dtype
+) -> Iterator[str]:
+    """What is held beside input, weight and output."""
+    yield formulation.temporaries
+    wide = not formulation.takes_half and dtype.size < 4
+    mode = geometry.padding_mode
+    if mode != "zeros" and geometry.is_padded and not formulation.every_mode:
+        n, c, *size = geometry.input_shape
+        x = mx.zeros((n, *size, c), mx.float32 if wide else dtype)
+        fault = pad_kernel.known_fault((x, geometry.padding, mode))
+        if fault is None:
+            yield "the input, padded by a Metal kernel"
+        else:
+            why = fault.splitlines()[0]
+            yield f"the input, padded: its kernel failed its check on this GPU, {why}"
+    if wide:
+        yield "copies in float32"
 
 
 def _in_words(which: str, pick: Pick, geometry: ConvGeometry, dtype: mx.Dtype) -> str:

@@ -110,6 +110,19 @@ def test_explain_says_what_failed(plant, layer):
     assert words not in gradients
 
 
+def test_explain_says_that_padding_failed(plant):
+    dense = nn.Conv3d(128, 128, 3, padding=1, padding_mode="circular")
+    shape = (1, 128, 8, 8, 8)
+    plant({"pad": ("to[i] = from[i];", "to[i] = from[i] + 1;")})
+    with emulated_metal():
+        before = lucid.metal.explain(dense, shape)
+        with pytest.warns(lucid.MetalKernelWarning):
+            F.pad(volume(), (1,) * 6, mode="circular")
+        after = lucid.metal.explain(dense, shape)
+    assert "padded by a Metal kernel" in before
+    assert "padded: its kernel failed its check on this GPU" in after
+
+
 def test_gradients_of_every_order_survive(plant, layer):
     x = volume()
 
