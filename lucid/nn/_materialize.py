@@ -107,7 +107,7 @@ def value_and_grad(
 
     Raises:
         UninitializedParameterError: when called, if `fn` reaches no parameter at all.
-        ValueError: when called, if what `fn` returns has axes.
+        ValueError: when called, if what `fn` returns has axes, or all is frozen.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -119,7 +119,7 @@ def value_and_grad(
     """
     check_module(model)
     loss_of = _scalar(fn)
-    differentiate = mlx.nn.value_and_grad(model, loss_of)
+    differentiate = _differentiated(model, loss_of)
     warned: set[str] = set()
 
     @functools.wraps(fn)
@@ -148,6 +148,25 @@ def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
         return value
 
     return checked
+
+
+def _differentiated(
+    model: mlx.nn.Module, fn: Callable[..., Any]
+) -> Callable[..., tuple[Any, Any]]:
+    """MLX's `value_and_grad`, which has no words for a model of which all is frozen."""
+    differentiate = mlx.nn.value_and_grad(model, fn)
+
+    def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        try:
+            return differentiate(*args, **kwargs)
+        except ValueError as error:
+            if tree_flatten(model.trainable_parameters()):
+                raise
+            raise ValueError(
+                "`model` has nothing to train: it has no parameters, or all are frozen."
+            ) from error
+
+    return differentiated
 
 
 def _warn_of_unreached(model: mlx.nn.Module, warned: set[str]) -> None:

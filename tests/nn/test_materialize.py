@@ -137,6 +137,19 @@ def test_a_loss_with_axes_is_refused_by_its_shape(make):
     assert isinstance(conv, nn.LazyConv3d) == (conv.weight is None)
 
 
+@pytest.mark.parametrize("model", [nn.Conv3d(2, 4, 3).freeze(), nn.ReLU()])
+def test_a_model_with_nothing_to_train_is_refused(model):
+    step = nn.value_and_grad(model, lambda x: model(x).sum())
+    with pytest.raises(ValueError, match="nothing to train"):
+        step(lucid.ones(1, 2, 3, 3, 3))
+
+
+def test_an_error_of_the_loss_itself_stays_what_it_is():
+    conv = nn.Conv3d(2, 4, 3)
+    with pytest.raises(ValueError, match="`input` has 3 channels"):
+        nn.value_and_grad(conv, lambda x: conv(x).sum())(lucid.ones(1, 3, 3, 3, 3))
+
+
 def test_a_dry_run_leaves_other_models_of_the_function_alone_too():
     class Counter(nn.Module):
         def __init__(self):
