@@ -191,7 +191,13 @@ class _Plans:
         self._settings = settings
         named = [v for k, v in dataset.get("labels", {}).items() if k != "ignore"]
         regions = any(isinstance(label, list) and len(label) > 1 for label in named)
-        self.regions_class_order = dataset["regions_class_order"] if regions else None
+        self.regions_class_order = (
+            dataset.get("regions_class_order") if regions else None
+        )
+        if regions and self.regions_class_order is None:
+            raise ValueError(
+                "`dataset` must have `regions_class_order`: it has regions."
+            )
 
     def normalized(self, x: np.ndarray, channel: int, inside: np.ndarray) -> np.ndarray:
         scheme = self.schemes[channel]

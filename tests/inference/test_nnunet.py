@@ -126,6 +126,14 @@ def test_regions_are_painted_in_the_order_of_the_data_set(tmp_path):
         ready.segmentation(lucid.zeros(3, 9, 11, 9))
 
 
+def test_regions_need_their_order():
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    with pytest.raises(ValueError, match="`regions_class_order`"):
+        nnunet_preprocess(
+            mx.array(head()), (1, 1, 1), plans_of(), dataset={"labels": labels}
+        )
+
+
 def test_a_volume_of_zeros_is_all_background():
     ready = nnunet_preprocess(lucid.zeros(4, 3, 3, 3), (1, 1, 1), plans_of(masked=True))
     assert ready.data.shape == (4, 3, 3, 3)
