@@ -108,7 +108,7 @@ def nnunet_preprocess(
     Args:
         volume: the channels the network was trained on, in their order.
         spacing: the size of a voxel along depth, height and width, in millimeters.
-        plans: the path of `plans.json`, or what it holds.
+        plans: the path of `plans.json` or of its folder, or what the file holds.
         configuration: the plans' configuration that the network is for.
         dataset: what `dataset.json` holds; None to read it beside the plans.
 

@@ -31,7 +31,7 @@ def nnunet_from_plans(
     and its intensities: `lucid.inference.nnunet_preprocess` makes it so.
 
     Args:
-        plans: the path of `plans.json`, or what it holds.
+        plans: the path of `plans.json` or of its folder, or what the file holds.
         configuration: '3d_fullres', '3d_lowres' or another of the plans' for volumes.
         num_classes: channels of the output; None to count them in `dataset.json`
             beside the plans.
@@ -84,6 +84,7 @@ def read_plans(
     if isinstance(plans, Mapping):
         return plans, {}
     path = Path(plans)
+    path = path / "plans.json" if path.is_dir() else path
     beside = path.with_name("dataset.json")
     dataset = json.loads(beside.read_text()) if beside.exists() else {}
     return json.loads(path.read_text()), dataset

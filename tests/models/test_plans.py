@@ -87,6 +87,7 @@ def test_a_folder_s_plans_give_its_network(tmp_path):
     assert channels(net) == (2, 3)
     assert net(lucid.zeros(1, 2, 4, 8, 8)).shape == (1, 3, 4, 8, 8)
     assert channels(nnunet_from_plans(str(path), "3d_fullres")) == (2, 3)
+    assert channels(nnunet_from_plans(path.parent)) == (2, 3)
 
 
 @pytest.mark.parametrize(
