@@ -141,7 +141,7 @@ def flag(name: str, value: Any) -> bool:
 def integer(name: str, value: Any) -> int:
     """`value` as an int, refusing floats, bools and strings."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"`{name}` (={value!r}) must be an int, not a bool.")
+        raise TypeError(f"`{name}` (={shown(value)}) must be an int, not a bool.")
     try:
         number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # MLX's, of an array in a trace

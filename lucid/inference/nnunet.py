@@ -180,7 +180,8 @@ class _Plans:
         settings = settings_of(plans, configuration)
         if len(settings["spacing"]) != 3 or settings.get("previous_stage") is not None:
             raise ValueError(
-                f"`configuration` (={configuration!r}) must be of one stage and 3-D."
+                f"`configuration` (={shown(configuration)}) must be of one stage and "
+                "3-D."
             )
         self.spacing = sizes("spacing", settings["spacing"])
         self.patch_size = tuple(settings["patch_size"])

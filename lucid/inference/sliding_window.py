@@ -17,6 +17,7 @@ from lucid._types import (
     integer,
     positive,
     resolve_dtype,
+    shown,
 )
 from lucid.inference.blending import (
     Blend,
@@ -177,12 +178,14 @@ def _check_arguments(inputs: Any, predictor: Any, mode: Any, padding_mode: Any) 
             f"`inputs` must be (N, C, D, H, W), no length 0, got {inputs.shape}."
         )
     if not callable(predictor):
-        raise TypeError(f"`predictor` (={predictor!r}) must be a model or a function.")
+        raise TypeError(
+            f"`predictor` (={shown(predictor)}) must be a model or a function."
+        )
     if mode not in ("constant", "gaussian"):
-        raise ValueError(f"`mode` (={mode!r}) must be 'constant' or 'gaussian'.")
+        raise ValueError(f"`mode` (={shown(mode)}) must be 'constant' or 'gaussian'.")
     if padding_mode not in _PADDING_MODES:
         raise ValueError(
-            f"`padding_mode` (={padding_mode!r}) must be one of {_PADDING_MODES}."
+            f"`padding_mode` (={shown(padding_mode)}) must be one of {_PADDING_MODES}."
         )
 
 
@@ -191,7 +194,9 @@ def _window_size(roi_size: Any, size: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(roi_size, Sequence):
         roi_size = (roi_size,) * 3
     if len(roi_size) != 3:
-        raise ValueError(f"`roi_size` (={roi_size!r}) must be an int or three ints.")
+        raise ValueError(
+            f"`roi_size` (={shown(roi_size)}) must be an int or three ints."
+        )
     asked = (0 if n is None else integer("roi_size", n) for n in roi_size)
     return tuple(n if n > 0 else whole for n, whole in zip(asked, size, strict=True))
 
@@ -199,11 +204,13 @@ def _window_size(roi_size: Any, size: tuple[int, ...]) -> tuple[int, ...]:
 def _three(name: str, value: Any) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if len(values) != 3 or not all(isinstance(v, numbers.Real) for v in values):
-        raise TypeError(f"`{name}` (={value!r}) must be a number or three numbers.")
+        raise TypeError(
+            f"`{name}` (={shown(value)}) must be a number or three numbers."
+        )
     if name == "overlap" and not all(0 <= v < 1 for v in values):
-        raise ValueError(f"`overlap` (={value!r}) must be in [0, 1).")
+        raise ValueError(f"`overlap` (={shown(value)}) must be in [0, 1).")
     if name == "sigma_scale" and not all(v > 0 for v in values):
-        raise ValueError(f"`sigma_scale` (={value!r}) must be positive.")
+        raise ValueError(f"`sigma_scale` (={shown(value)}) must be positive.")
     return values
 
 

@@ -12,6 +12,7 @@ from lucid._types import (
     dtype_name,
     integer,
     resolve_dtype,
+    shown,
 )
 from lucid.geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
 from lucid.metal.conv import METAL, known_fault
@@ -135,7 +136,9 @@ def _geometry_of(
     if input_shape is None:
         raise TypeError("`input_shape` is needed with a layer.")
     if not isinstance(input_shape, tuple | list):
-        raise TypeError(f"`input_shape` (={input_shape!r}) must be a tuple of ints.")
+        raise TypeError(
+            f"`input_shape` (={shown(input_shape)}) must be a tuple of ints."
+        )
     shape = tuple(integer("input_shape", length) for length in input_shape)
     if len(shape) != 5 or min(shape) < 0:
         raise ValueError(f"`input_shape` (={shape}) must be (N, C, D, H, W).")

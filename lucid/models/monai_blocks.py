@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from lucid import nn
-from lucid._types import Size3d, Tensor
+from lucid._types import Size3d, Tensor, shown
 from lucid.layout import add
 
 Named = str | tuple[str, Mapping[str, Any]]
@@ -63,8 +63,8 @@ def _layer(
     name, options = (named, {}) if isinstance(named, str) else named
     if str(name).lower() not in kinds:
         raise ValueError(
-            f"`{argument}` (={named!r}) must be one of {', '.join(kinds)}, or one of "
-            "these with a dict of arguments."
+            f"`{argument}` (={shown(named)}) must be one of {', '.join(kinds)}, or one "
+            "of these with a dict of arguments."
         )
     kind = kinds[name.lower()]
     accepted = inspect.signature(kind).parameters
@@ -77,7 +77,7 @@ def same_padding(kernel_size: Size3d) -> tuple[int, ...]:
     """What keeps the size at stride 1, of odd kernels."""
     kernel = _triple(kernel_size)
     if any(k % 2 == 0 for k in kernel):
-        raise ValueError(f"`kernel_size` (={kernel_size!r}) must be odd.")
+        raise ValueError(f"`kernel_size` (={shown(kernel_size)}) must be odd.")
     return tuple(k // 2 for k in kernel)
 
 
@@ -108,7 +108,9 @@ class ADN(nn.Sequential):
         super().__init__()
         for letter in ordering.upper():
             if letter not in "ADN":
-                raise ValueError(f"`adn_ordering` (={ordering!r}) has letters A, D, N.")
+                raise ValueError(
+                    f"`adn_ordering` (={shown(ordering)}) has letters A, D, N."
+                )
             if letter == "A" and act is not None:
                 self.add_module("A", activation_layer(act))
             elif letter == "D" and dropout is not None:

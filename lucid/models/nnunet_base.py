@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import lucid
 from lucid import nn
-from lucid._types import Size3d, Tensor
+from lucid._types import Size3d, Tensor, shown
 from lucid.models.nnunet_blocks import (
     Ingredients,
     StackedConvBlocks,
@@ -128,7 +128,7 @@ class EncoderDecoder(nn.Module):
 def per_stage(name: str, value: PerStage, count: int) -> list[Any]:
     values = list(value) if isinstance(value, Sequence) else [value] * count
     if len(values) != count:
-        raise ValueError(f"`{name}` (={value!r}) must have {count} entries.")
+        raise ValueError(f"`{name}` (={shown(value)}) must have {count} entries.")
     return values
 
 

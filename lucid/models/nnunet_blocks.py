@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from lucid import nn
-from lucid._types import Size3d, Tensor
+from lucid._types import Size3d, Tensor, shown
 from lucid.models.monai_blocks import convolution
 
 LayerLike = str | Callable[..., nn.Module]
@@ -21,7 +21,7 @@ def layer_class(argument: str, layer: LayerLike | None) -> Any:
     found = getattr(nn, layer.rpartition(".")[2], None)
     if not isinstance(found, type):
         raise ValueError(
-            f"`{argument}` (={layer!r}) is no layer of lucid.nn; Lucid's are for "
+            f"`{argument}` (={shown(layer)}) is no layer of lucid.nn; Lucid's are for "
             "volumes (Conv3d, InstanceNorm3d, LeakyReLU)."
         )
     return found
@@ -56,7 +56,7 @@ class Ingredients:
     ) -> Ingredients:
         conv = layer_class("conv_op", conv_op)
         if not (isinstance(conv, type) and issubclass(conv, nn.Conv3d)):
-            raise ValueError(f"`conv_op` (={conv_op!r}) must be Conv3d.")
+            raise ValueError(f"`conv_op` (={shown(conv_op)}) must be Conv3d.")
         return cls(
             conv,
             conv_bias,

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lucid._types import shown
 from lucid.models.plain_conv_unet import PlainConvUNet
 from lucid.models.residual_encoder_unet import ResidualEncoderUNet
 
@@ -98,7 +99,9 @@ def settings_of(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     while name is not None:
         if name not in configurations or name in seen:
             known = ", ".join(map(repr, configurations))
-            raise ValueError(f"`configuration` (={name!r}) must be one of {known}.")
+            raise ValueError(
+                f"`configuration` (={shown(name)}) must be one of {known}."
+            )
         seen.append(name)
         settings = {**configurations[name], **settings}
         name = configurations[name].get("inherits_from")

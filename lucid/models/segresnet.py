@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lucid import nn
-from lucid._types import Tensor
+from lucid._types import Tensor, shown
 from lucid.layout import add
 from lucid.models.monai_blocks import Convolution, Named, activation_layer, norm_layer
 from lucid.models.unet import check_spatial_dims
@@ -73,7 +73,7 @@ class SegResNet(nn.Module):
         check_spatial_dims(spatial_dims)
         if norm_name:
             if norm_name.lower() != "group":
-                raise ValueError(f"`norm_name` (={norm_name!r}) must be 'group'.")
+                raise ValueError(f"`norm_name` (={shown(norm_name)}) must be 'group'.")
             norm = ("group", {"num_groups": num_groups})
         self.use_conv_final = use_conv_final
         self.act_mod = activation_layer(act)
@@ -170,6 +170,8 @@ def _upsampling(channels: int, mode: str) -> nn.Module:
         ),
     }
     if mode not in layers:
-        raise ValueError(f"`upsample_mode` (={mode!r}) must be one of {tuple(layers)}.")
+        raise ValueError(
+            f"`upsample_mode` (={shown(mode)}) must be one of {tuple(layers)}."
+        )
     name = {"deconv": "deconv", "nontrainable": "upsample_non_trainable"}[mode]
     return nn.Sequential({name: layers[mode]()})

@@ -8,7 +8,7 @@ import warnings
 
 import lucid
 from lucid import nn
-from lucid._types import Size3d, Tensor
+from lucid._types import Size3d, Tensor, shown
 from lucid.models.monai_blocks import Convolution, Named, ResidualUnit
 
 
@@ -71,11 +71,11 @@ class UNet(nn.Module):
         super().__init__()
         check_spatial_dims(spatial_dims)
         if len(channels) < 2:
-            raise ValueError(f"`channels` (={channels!r}) must have two at least.")
+            raise ValueError(f"`channels` (={shown(channels)}) must have two at least.")
         if len(strides) < len(channels) - 1:
             raise ValueError(
-                f"`strides` (={strides!r}) must be one less than `channels` "
-                f"(={channels!r})."
+                f"`strides` (={shown(strides)}) must be one less than `channels` "
+                f"(={shown(channels)})."
             )
         if len(strides) > len(channels) - 1:
             warnings.warn("`strides`: the last ones are not used.", stacklevel=2)
@@ -171,4 +171,4 @@ class SkipConnection(nn.Module):
 def check_spatial_dims(spatial_dims: int) -> None:
     """MONAI's networks take 2 too; Lucid is for volumes."""
     if spatial_dims != 3:
-        raise ValueError(f"`spatial_dims` (={spatial_dims!r}) must be 3.")
+        raise ValueError(f"`spatial_dims` (={shown(spatial_dims)}) must be 3.")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import itertools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lucid._types import integer
+from lucid._types import integer, shown
 from lucid.nn import _first_call
 from lucid.nn._allowed import (
     check_member,
@@ -95,7 +95,7 @@ class Layers(Module):
         try:
             index.indices(len(self.layers))
         except (TypeError, ValueError) as error:
-            raise type(error)(f"`index` (={index!r}): {error}.") from None
+            raise type(error)(f"`index` (={shown(index)}): {error}.") from None
         return index
 
     def _part(self, index: slice) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import copy as another_handle
 from typing import Any, NamedTuple
 
-from lucid._types import DTYPES, FLOAT_DTYPES, dtype_name, plain_numpy
+from lucid._types import DTYPES, FLOAT_DTYPES, dtype_name, plain_numpy, shown
 from lucid.nn._first_call import create_from
 from lucid.nn._members import Member, array_members, assign, unsaved_names
 from lucid.nn._state_dict_error import StateDictError
@@ -46,6 +46,9 @@ def load_state(
         raise TypeError(
             f"`state_dict` must be a dict of arrays, got {type(state_dict).__name__}."
         )
+    for name in state_dict:
+        if not isinstance(name, str):
+            raise TypeError(f"`state_dict` has the name {shown(name)}, no string.")
     settle_ties(model)
     plan = _Plan(dtypes, {name: _as_array(v, copy) for name, v in state_dict.items()})
     for member in array_members(model):

@@ -101,8 +101,8 @@ class ConvTranspose3d(Layer):
         super().__init__()
         if one_of("padding_mode", padding_mode, PADDING_MODES) != "zeros":
             raise ValueError(
-                f"`padding_mode` (={padding_mode!r}) must be 'zeros' for a transposed "
-                "convolution."
+                f"`padding_mode` (={shown(padding_mode)}) must be 'zeros' for a "
+                "transposed convolution."
             )
         self.in_channels = self._size("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)

@@ -7,7 +7,9 @@ Whatever is wrong with it, or with the folder, it is as if it was not there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import contextlib
+import fcntl
 import hashlib
 import json
 import math
@@ -150,12 +152,22 @@ def _write(problem: str, what: str, times: Times) -> None:
     if file is None:
         return
     with contextlib.suppress(OSError):  # a folder that cannot be written
-        table = _load(file)
-        table.setdefault(problem, {})[what] = times
-        content = {"format": FORMAT, "machine": machine(), "times": table}
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as stream:
-            stream.write(json.dumps(content, indent=1).encode())
+        with _alone(file):
+            table = _load(file)
+            table.setdefault(problem, {})[what] = times
+            content = {"format": FORMAT, "machine": machine(), "times": table}
+            with replacing(file) as stream:
+                stream.write(json.dumps(content, indent=1).encode())
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """While this process alone changes the file, where the file system has locks."""
+    with file.with_suffix(".lock").open("ab") as held:
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _parsed(content: bytes, of_this_machine: bool) -> Table | None:

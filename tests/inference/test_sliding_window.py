@@ -220,6 +220,7 @@ def test_a_bar_shows_the_batches(capsys):
         ({"roi_size": 2.5}, TypeError, "`roi_size`"),
         ({"sw_batch_size": 0}, ValueError, "`sw_batch_size`"),
         ({"predictor": 3}, TypeError, "`predictor`"),
+        ({"predictor": 10**5000}, TypeError, r"`predictor` \(=a int\)"),
         ({"predictor": lambda w: w[0]}, ValueError, "`predictor`"),
         ({"predictor": lambda w: None}, ValueError, "`predictor`.*NoneType"),
         ({"predictor": lambda w: ()}, ValueError, "`predictor`"),

@@ -87,6 +87,13 @@ def test_float64_arrays_are_a_mismatch_not_a_silent_cast():
         make().load_state_dict(state)
 
 
+def test_names_must_be_strings():
+    layer = nn.Conv3d(1, 1, 1)
+    for load in (layer.load_state_dict, layer.load_weights):
+        with pytest.raises(TypeError, match="`state_dict` has the name 1, no string"):
+            load({1: mx.ones(2)})
+
+
 def test_a_state_dict_must_be_a_mapping():
     with pytest.raises(TypeError, match="`state_dict`"):
         make().load_state_dict([("0.weight", mx.ones(1))])  # type: ignore[arg-type]

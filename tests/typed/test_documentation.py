@@ -14,8 +14,11 @@ from tests.documentation import DOCS, PAGES, blocks
 
 ROOT = DOCS.parent
 # What is not Lucid's: nibabel's types have less than its images, MLX's `item()` may be
-# complex; names that a loop of an example defines; and the page of errors makes some.
-FOREIGN = re.compile(r'for class "FileBased|types "scalar"|possibly unbound')
+# complex; names that a loop of an example defines; PyTorch, where it is not installed.
+# And the page of errors makes some.
+FOREIGN = re.compile(
+    r'for class "FileBased|types "scalar"|possibly unbound|Import "torch" could not'
+)
 WRONG_ON_PURPOSE = re.compile(r'"(Conv2d|Batchnorm3d)" is not a known attribute')
 
 

@@ -77,7 +77,9 @@ def pad(
 def _fill(value: Any, mode: str, dtype: mx.Dtype) -> Tensor:
     fill = scalar("value", 0 if value is None else value, dtype)
     if mode != "constant" and value is not None and number("value", value) != 0:
-        raise ValueError(f"`value` (={value!r}) needs mode 'constant', not {mode!r}.")
+        raise ValueError(
+            f"`value` (={shown(value)}) needs mode 'constant', not {mode!r}."
+        )
     return fill
 
 

@@ -80,8 +80,8 @@ def interpolate(
     before = input.shape[2:]
     if (size is None) == (scale_factor is None):
         raise ValueError(
-            f"exactly one of `size` (={size!r}) and `scale_factor` "
-            f"(={scale_factor!r}) must be given."
+            f"exactly one of `size` (={shown(size)}) and `scale_factor` "
+            f"(={shown(scale_factor)}) must be given."
         )
     scales: Sequence[float | None] = (None, None, None)
     if scale_factor is None:
