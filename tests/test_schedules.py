@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import lucid
-from lucid import optim
+from lucid import nn, optim
 import pytest
 
 
 def rates(optimizer, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
-        optimizer.update({}, {})
+        optimizer.update(nn.Module(), {})
         found.append(optimizer.learning_rate.item())
     return found
 

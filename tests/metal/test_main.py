@@ -154,7 +154,7 @@ def test_tuning_measures_and_keeps(tables, monkeypatch, capsys, tmp_path):
         assert command.main(["--no-timings", "--tune"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("measured here: ") == 6
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.json")
     assert str(file) in printed
     assert not lucid.tuning.enabled()
     lucid.tuning.store.forget()
