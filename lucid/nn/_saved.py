@@ -105,9 +105,12 @@ class Saved(mlx.nn.Module):
 def _pairs(weights: Any) -> dict[str, Any]:
     """A dict of (name, array) pairs."""
     try:
-        return dict(weights)
+        named = dict(weights)
     except (TypeError, ValueError):
         raise TypeError(
             "`file_or_weights` must be a path or (name, array) pairs, got "
             f"{type(weights).__name__}."
         ) from None
+    for name in named:
+        text("file_or_weights", name)
+    return named

@@ -89,9 +89,11 @@ def test_float64_arrays_are_a_mismatch_not_a_silent_cast():
 
 def test_names_must_be_strings():
     layer = nn.Conv3d(1, 1, 1)
-    for load in (layer.load_state_dict, layer.load_weights):
-        with pytest.raises(TypeError, match="`state_dict` has the name 1, no string"):
-            load({1: mx.ones(2)})
+    with pytest.raises(TypeError, match="`state_dict` has the name 1, no string"):
+        layer.load_state_dict({1: mx.ones(2)})
+    for weights in ({1: mx.ones(2)}, [(1, mx.ones(2))], [mx.ones(2)]):
+        with pytest.raises(TypeError, match=r"`file_or_weights`.* must be a string"):
+            layer.load_weights(weights)
 
 
 def test_a_state_dict_must_be_a_mapping():

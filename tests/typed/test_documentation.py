@@ -19,7 +19,9 @@ ROOT = DOCS.parent
 FOREIGN = re.compile(
     r'for class "FileBased|types "scalar"|possibly unbound|Import "torch" could not'
 )
-WRONG_ON_PURPOSE = re.compile(r'"(Conv2d|Batchnorm3d)" is not a known attribute')
+WRONG_ON_PURPOSE = re.compile(
+    r'"(Conv2d|Batchnorm3d)" is not a known attribute|"array" is not callable'
+)
 
 
 def complaints(folder: Path) -> list[str]:
