@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from lucid.metal import conv, launch
+from lucid.metal import conv
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal.planted import planted_bug
 from tests.metal_emulator import emulated_metal
 from tests.ops.test_formulations import geometry_of
 from tests.oracle import MODES, Problem, direct, random_problem, uniform
@@ -237,15 +238,9 @@ MUTANTS = [
 )
 def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     """By a wrong number or by what the emulator reports, in one of these cases."""
-    texts = {name: launch.source(name) for name in ("common", *KERNELS)}
-    assert texts[file].count(right) >= 1
-    texts[file] = texts[file].replace(right, wrong)
-    monkeypatch.setattr(launch, "source", texts.__getitem__)
-    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
-    launch.compiled.cache_clear()
-    with pytest.raises((AssertionError, RuntimeError)):
+    bug = planted_bug(monkeypatch, KERNELS, file, right, wrong)
+    with bug, pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal.planted import planted_bug
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.oracle import uniform
@@ -242,6 +243,7 @@ def test_volumes_beyond_32_bits_have_runs_that_are_not_too_long(monkeypatch):
     assert affine["threads"] == (16, x.shape[1] // norm.ROWS, 1)
 
 
+KERNELS = ("channel_sums", "channel_affine")
 MUTANTS = [
     ("channel_sums", "row += Y", "row += Y + 1"),
     ("channel_sums", "start + rows_a_split)", "start + rows_a_split + 1)"),
@@ -270,16 +272,9 @@ MUTANTS = [
 )
 def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     """By a wrong number or by what the emulator reports."""
-    names = ("common", "channel_sums", "channel_affine")
-    texts = {name: launch.source(name) for name in names}
-    assert right in texts[file]
-    texts[file] = texts[file].replace(right, wrong)
-    monkeypatch.setattr(launch, "source", texts.__getitem__)
-    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
-    launch.compiled.cache_clear()
-    with pytest.raises((AssertionError, RuntimeError)):
+    bug = planted_bug(monkeypatch, KERNELS, file, right, wrong)
+    with bug, pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():

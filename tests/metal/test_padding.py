@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from lucid.metal import launch, padding
+from lucid.metal import padding
 import lucid.nn.functional as F
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal.planted import planted_bug
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.oracle import uniform
@@ -142,6 +143,7 @@ def test_integers_are_padded_without_the_kernel():
     assert emulation.names == []
 
 
+KERNELS = ("pad", "pad_adjoint")
 MUTANTS = [
     ("pad", "od - before[0]", "od - before[1]"),
     ("pad", "od = plane - n * OD", "od = plane - n * D"),
@@ -166,15 +168,9 @@ MUTANTS = [
 )
 def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     """By a wrong number or by what the emulator reports."""
-    texts = {name: launch.source(name) for name in ("common", "pad", "pad_adjoint")}
-    assert right in texts[file]
-    texts[file] = texts[file].replace(right, wrong)
-    monkeypatch.setattr(launch, "source", texts.__getitem__)
-    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
-    launch.compiled.cache_clear()
-    with pytest.raises((AssertionError, RuntimeError)):
+    bug = planted_bug(monkeypatch, KERNELS, file, right, wrong)
+    with bug, pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():

@@ -6,13 +6,14 @@ import itertools
 import math
 from typing import Any
 
-from lucid.metal import launch, pooling
+from lucid.metal import pooling
 import lucid.nn.functional as F
 from lucid.ops.pooling import Adaptive, sliding
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal.planted import planted_bug
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.oracle import uniform
@@ -195,6 +196,7 @@ def test_volumes_whose_places_32_bits_do_not_count_are_refused():
     assert not pooling.fits((1, 2, 2, 2**20, 4096), long)
 
 
+KERNELS = ("max_pool", "max_pool_gradient")
 MUTANTS = [
     ("max_pool", "value > largest[j]", "value >= largest[j]"),
     ("max_pool", "|| metal::isnan(value)", ""),
@@ -217,13 +219,6 @@ MUTANTS = [
 )
 def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     """By a wrong number or by what the emulator reports."""
-    names = ("common", "max_pool", "max_pool_gradient")
-    texts = {name: launch.source(name) for name in names}
-    assert right in texts[file]
-    texts[file] = texts[file].replace(right, wrong)
-    monkeypatch.setattr(launch, "source", texts.__getitem__)
-    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
-    launch.compiled.cache_clear()
-    with pytest.raises((AssertionError, RuntimeError)):
+    bug = planted_bug(monkeypatch, KERNELS, file, right, wrong)
+    with bug, pytest.raises((AssertionError, RuntimeError)):
         check_kernels("3, stride 2, padded", 4, mx.float32)
-    launch.compiled.cache_clear()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from lucid.metal import launch, upsampling
+from lucid.metal import upsampling
 import lucid.nn.functional as F
 from lucid.ops.upsampling import Repeat, area, linear, nearest
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.metal.planted import planted_bug
 from tests.metal_emulator import emulated_metal
 from tests.metal_emulator.sanitize import needs_sanitizers, sanitizer_report
 from tests.oracle import uniform
@@ -163,6 +164,7 @@ def test_rows_that_32_bits_do_not_count_are_refused():
     assert not upsampling.fits((1, 2, 2, 2**20, 1024), three)
 
 
+KERNELS = ("resample",)
 MUTANTS = [
     ("resample", "TD * OD + TH * OH", "TD * OD + OH"),
     ("resample", "index[i * OD + od]", "index[od]"),
@@ -182,15 +184,9 @@ MUTANTS = [
 )
 def test_a_planted_bug_is_caught(monkeypatch, file, right, wrong):
     """By a wrong number or by what the emulator reports."""
-    texts = {name: launch.source(name) for name in ("common", "resample")}
-    assert right in texts[file]
-    texts[file] = texts[file].replace(right, wrong)
-    monkeypatch.setattr(launch, "source", texts.__getitem__)
-    monkeypatch.setenv("LUCID_METAL", "trust")  # not the guard, which has its own test
-    launch.compiled.cache_clear()
-    with pytest.raises((AssertionError, RuntimeError)):
+    bug = planted_bug(monkeypatch, KERNELS, file, right, wrong)
+    with bug, pytest.raises((AssertionError, RuntimeError)):
         check_the_cases_of_planted_bugs()
-    launch.compiled.cache_clear()
 
 
 def check_the_cases_of_planted_bugs():
