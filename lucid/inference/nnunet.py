@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from lucid import _scipy
-from lucid._types import Tensor, check_real, shown
+from lucid._types import Tensor, check_allocatable, check_real, shown
 from lucid.inference.resampling import (
     new_shape,
     resampled_channel,
@@ -155,6 +155,7 @@ def nnunet_preprocess(
     box, inside = _nonzero(data)
     cropped = data[(slice(None), *box)]
     target = new_shape(cropped.shape[1:], voxel, known.spacing)
+    check_allocatable("`spacing`", (volume.shape[0], *target), 4)
     ready = [
         known.resampled(
             known.normalized(x, channel, inside), target, voxel, known.spacing, "data"
@@ -178,6 +179,9 @@ class _Plans:
         self, plans: Mapping[str, Any], configuration: str, dataset: Mapping[str, Any]
     ):
         settings = settings_of(plans, configuration)
+        for name in ("spacing", "patch_size", "normalization_schemes"):
+            if name not in settings:
+                raise ValueError(f"`plans`: {configuration!r} has no {name!r}.")
         if len(settings["spacing"]) != 3 or settings.get("previous_stage") is not None:
             raise ValueError(
                 f"`configuration` (={shown(configuration)}) must be of one stage and "

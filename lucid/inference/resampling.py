@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from lucid import _scipy
-from lucid._types import Tensor, check_real, finite, flag, integer, shown, triple
+from lucid._types import (
+    Tensor,
+    check_allocatable,
+    check_real,
+    finite,
+    flag,
+    integer,
+    shown,
+    triple,
+)
 import mlx.core as mx
 import numpy as np
 
@@ -46,7 +55,8 @@ def resample_volume(
 
     Raises:
         TypeError: an argument of the wrong type.
-        ValueError: a spacing or size that is not positive, or a volume of another rank.
+        ValueError: a spacing or size that is not positive, a volume of another rank, or
+            a result larger than the machine's memory.
         ImportError: SciPy is not there.
 
     Example:
@@ -66,6 +76,7 @@ def resample_volume(
         target = new_shape(volume.shape[-3:], old, new)
     else:
         target = triple("shape", shape, 1)
+    check_allocatable("`new_spacing`", (*volume.shape[:-3], *target), 4)
     orders = _order("order", order), _order("order_z", order_z)
     if force_separate_z is not None:
         flag("force_separate_z", force_separate_z)

@@ -84,6 +84,8 @@ def read_plans(
     """The plans, and what `dataset.json` beside their file holds."""
     if isinstance(plans, Mapping):
         return plans, {}
+    if not isinstance(plans, str | os.PathLike):
+        raise TypeError(f"`plans` (={shown(plans)}) must be a path or a dict.")
     path = Path(plans)
     path = path / "plans.json" if path.is_dir() else path
     beside = path.with_name("dataset.json")

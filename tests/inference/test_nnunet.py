@@ -162,6 +162,19 @@ def test_plans_beyond_lucid_are_refused(change, message):
         nnunet_preprocess(mx.array(head()), (1, 1, 1), plans_of(**change))
 
 
+def test_plans_that_lack_something_are_refused():
+    volume = mx.array(head())
+    for lost in ("spacing", "patch_size", "normalization_schemes"):
+        plans = plans_of()
+        del plans["configurations"]["3d_fullres"][lost]
+        with pytest.raises(ValueError, match=f"`plans`: '3d_fullres' has no '{lost}'"):
+            nnunet_preprocess(volume, (1, 1, 1), plans)
+    with pytest.raises(TypeError, match=r"`plans` \(=3\)"):
+        nnunet_preprocess(volume, (1, 1, 1), 3)
+    with pytest.raises(ValueError, match=r"`spacing`.* more than this machine"):
+        nnunet_preprocess(volume, (1, 1, 1), plans_of((1e-9, 1, 1)))
+
+
 def test_bad_volumes_and_logits_are_refused():
     with pytest.raises(ValueError, match=r"\(C, D, H, W\)"):
         nnunet_preprocess(lucid.zeros(4, 4, 4), (1, 1, 1), plans_of())

@@ -72,6 +72,11 @@ def test_the_extent_is_kept():
         assert shape == (2, max(1, round(size * old / new)), 4, 4)
 
 
+def test_a_result_beyond_memory_is_refused():
+    with pytest.raises(ValueError, match=r"`new_spacing`.* more than this machine"):
+        resample_volume(lucid.zeros(2, 2, 2), (1, 1, 1), (1e-9, 1, 1))
+
+
 def test_the_result_stays_in_the_inputs_range():
     box = lucid.zeros(8, 8, 8)
     box[2:5, 2:5, 2:5] = 1
