@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import ctypes
 from dataclasses import dataclass, field
 import math
+import threading
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .translate import parameters, uses_fibers
 _GUARD = 256  # bytes on either side of a buffer
 _ALIGNMENT = 256
 _MAX_THREADS = 1024  # in a threadgroup
+_one_at_a_time = threading.Lock()  # the scheduler keeps its state in globals
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,16 @@ def _run_once(
     addresses = (ctypes.c_void_p * len(named))(*(b.address for _, b in named))
     before = [buffer.data.copy() for _, buffer in named]
     triple = ctypes.c_uint * 3
-    error = runtime().shim_launch(
-        function,
-        addresses,
-        triple(*kernel.grid),
-        triple(*kernel.threadgroup),
-        ctypes.c_bool(uses_fibers(kernel.source)),
-        setting.order_index,
-        setting.other_poison,
-    )
+    with _one_at_a_time:
+        error: bytes = runtime().shim_launch(
+            function,
+            addresses,
+            triple(*kernel.grid),
+            triple(*kernel.threadgroup),
+            ctypes.c_bool(uses_fibers(kernel.source)),
+            setting.order_index,
+            setting.other_poison,
+        )
     first_output = len(named) - len(kernel.output_shapes)
     for i, (name, buffer) in enumerate(named):
         fault = buffer.fault()

@@ -1,17 +1,32 @@
 """Faults of kernels whose threads do not meet."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from .errors import EmulationError
-from .tiny_kernels import result
+from .run import run
+from .tiny_kernels import BARRIER, result, tiny_kernel
 
 X = mx.arange(64, dtype=mx.float32)
 
 
 def test_a_kernel_without_fault_gives_its_result():
     assert (result("y[i] = 2 * a[i];", X) == 2 * np.arange(64)).all()
+
+
+def test_threads_run_kernels_at_once():
+    body = (
+        f"threadgroup float t[32]; t[i % 32] = a[i]; {BARRIER} y[i] = t[31 - i % 32];"
+    )
+    x = np.arange(64 * 200, dtype=np.float32)
+    kernel = tiny_kernel(body, mx.array(x), grid=(x.size, 1, 1), shape=x.shape)
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda s: run(kernel, [x + s])[0], range(12)))
+    want = x.reshape(-1, 32)[:, ::-1].reshape(-1)
+    assert [(y == want + s).all() for s, y in enumerate(done)] == [True] * 12
 
 
 def test_an_output_that_is_not_written_is_reported():
