@@ -95,21 +95,28 @@ def _flags() -> tuple[str, ...]:
     sanitizers = os.environ.get(SANITIZERS)
     checks = [f"-fsanitize={sanitizers or _CHECKS}"]
     checks += ["-g1", "-fno-sanitize-recover=all"] if sanitizers else []
-    mlx_include = next(
-        p / "include" for p in Path(mx.__file__).parents if (p / "include").exists()
-    )
     return (
         *("-std=gnu++17", "-O1", "-fPIC", "-w", *checks),
         *("-fno-strict-aliasing", "-ffp-contract=off", *_HALF),
-        *(f"-I{_INCLUDE}", f"-I{mlx_include}"),
+        *(f"-I{_INCLUDE}", f"-I{_mlx_include()}"),
     )
+
+
+def _mlx_include() -> Path:
+    parents = Path(mx.__file__).parents
+    return next(p / "include" for p in parents if (p / "include").exists())
 
 
 @functools.cache
 def _precompiled_prelude() -> Path:
-    """Parsing the headers costs ten times what a kernel does."""
-    headers = sorted(p for p in _INCLUDE.rglob("*") if p.is_file())
-    key = "".join(p.read_text() for p in headers) + metadata.version("mlx")
+    """Parsing the headers costs ten times what a kernel does.
+
+    Clang refuses one whose headers were written anew since, even with the same text.
+    """
+    ours = sorted(p for p in _INCLUDE.rglob("*") if p.is_file())
+    theirs = sorted((_mlx_include() / "mlx/backend/metal/kernels").rglob("*.h"))
+    times = [p.stat().st_mtime_ns for p in ours + theirs]
+    key = "".join(p.read_text() for p in ours) + metadata.version("mlx") + str(times)
     command = [*compiler(), *_flags(), "-x", "c++-header"]
     return _compiled(
         (_INCLUDE / "prelude.h").read_text(), command, ".gch", extra_key=key

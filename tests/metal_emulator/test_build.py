@@ -1,5 +1,9 @@
 """Compiling, and the tools it needs."""
 
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import shutil
 import subprocess
 from unittest import mock
 
@@ -19,6 +23,31 @@ def test_a_kernel_is_compiled_once():
         again = result("y[i] = a[i] + 1.0f;", mx.ones(64))
     assert (first == 2).all()
     assert (first == again).all()
+
+
+@pytest.fixture
+def copied_headers(monkeypatch, tmp_path) -> Iterator[Path]:
+    """The emulator's own, where a test may touch them."""
+    headers = tmp_path / "include"
+    shutil.copytree(build._INCLUDE, headers)
+    caches = build._flags, build._precompiled_prelude, build.build
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "_INCLUDE", headers)
+        for cache in caches:
+            cache.cache_clear()
+        yield headers
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_headers_that_were_written_anew_are_compiled_anew(copied_headers):
+    """As a new environment's are, whose folder has the name of the one before."""
+    for seconds in (1, 2):
+        for p in copied_headers.glob("metal*"):
+            os.utime(p, (seconds, seconds))
+        build._precompiled_prelude.cache_clear()
+        y = result(f"y[i] = a[i] + {seconds}.0f;", mx.ones(64))
+        assert (y == 1 + seconds).all()
 
 
 def test_a_source_that_does_not_compile_is_reported_with_its_line():
