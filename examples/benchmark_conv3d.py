@@ -58,6 +58,8 @@ DIRECTIONS = ("forward", "forward+backward")
 COMPARED = ("output", "input's gradient", "weight's gradient", "bias's gradient")
 SAMPLE_MS = 2.0  # calls that take less are timed several at once
 ALLOCATORS = {"tuned": "auto", "stock": "0"}  # LUCID_MALLOC, which `import lucid` reads
+# Seconds that OpenMP's threads wait for more to do, on cores that the next one wants.
+SPINNING = 0.25
 
 
 def interleaved(
@@ -67,6 +69,7 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            time.sleep(SPINNING if len(runs) > 1 else 0)
             start = time.perf_counter()
             for _ in range(calls):
                 run()

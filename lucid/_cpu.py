@@ -63,9 +63,10 @@ def _load(choice: str) -> None:
     global blas
     for library in candidates(choice):
         try:
-            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+            loaded = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
+        _start(loaded)
         blas = library
         return
     if choice.lower() != "auto":
@@ -75,6 +76,19 @@ def _load(choice: str) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def _start(library: ctypes.CDLL) -> None:
+    """Have MKL choose its threads now, before PyTorch brings GNU's OpenMP.
+
+    It would take those, too, which count every pool of the process: where that makes
+    more threads than cores, they sleep and are woken at each product, and small
+    products take six times as long. Choosing for MKL, once they are there, makes
+    its products wrong.
+    """
+    start = getattr(library, "MKL_Get_Max_Threads", None)
+    if start is not None:
+        start()
 
 
 def _warn_too_late(choice: str) -> None:

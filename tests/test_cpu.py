@@ -33,6 +33,15 @@ y, gradients = mx.value_and_grad(
 )(x, w)
 print(json.dumps([y.item(), *(g.abs().sum().item() for g in gradients)]))
 """
+PRODUCT = """
+import numpy as np
+x = np.random.default_rng(0).standard_normal((9000, 16), np.float32)
+y = np.array(mx.array(x).T @ mx.array(x))
+right = np.abs(y - x.T @ x).max() < 1e-2
+by_gnu = "libmkl_gnu_thread" in open("/proc/self/maps").read()
+print("mkl" in str(lucid._cpu.blas), by_gnu, right)
+"""
+GNU_THREADS = "import ctypes; ctypes.CDLL('libgomp.so.1', mode=ctypes.RTLD_GLOBAL)\n"
 FAULTS = """
 import resource, lucid, mlx.core as mx
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -93,6 +102,16 @@ def test_a_path_to_a_library_is_loaded():
     result = python(ASK, LUCID_BLAS=LIBRARY)
     assert result.stdout.strip() == (LIBRARY if LINUX else "")
     assert result.stderr == ""
+
+
+@pytest.mark.skipif(not GLIBC, reason="MKL is for Linux")
+def test_mkl_chooses_its_threads_when_it_is_loaded():
+    """PyTorch brings GNU's OpenMP: MKL is slow with it, but wrong beside it."""
+    lucid_first = f"import lucid, mlx.core as mx\n{GNU_THREADS}{PRODUCT}"
+    gnu_first = f"{GNU_THREADS}import lucid, mlx.core as mx\n{PRODUCT}"
+    for script, by_gnu in ((lucid_first, False), (gnu_first, True)):
+        has_mkl, *rest = python(script).stdout.split()
+        assert rest == [str(by_gnu and has_mkl == "True"), "True"]
 
 
 def test_an_empty_variable_names_no_library():
