@@ -9,6 +9,7 @@ if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["test_*.py", "networks.py", "pytorch_tables.py"]
 elif importlib.util.find_spec("monai") is None:
     collect_ignore_glob = ["test_*_monai.py", "test_models_*.py", "test_programs_*.py"]
+    collect_ignore_glob += ["test_layers_*.py", "test_port_*.py", "test_training_*.py"]
 
 
 @pytest.fixture(autouse=True)

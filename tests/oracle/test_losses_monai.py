@@ -8,13 +8,12 @@ from typing import Any
 import lucid
 from lucid import nn
 import mlx.core as mx
+from monai import losses
 import numpy as np
 import pytest
 import torch
 
 from tests.oracle.test_losses_torch import check, draw
-
-losses = pytest.importorskip("monai.losses")
 
 REDUCTIONS = ["none", "mean", "sum"]
 FLAGS = [False, True]

@@ -6,11 +6,10 @@ import itertools
 
 from lucid import metrics
 import mlx.core as mx
+from monai import metrics as theirs
 import numpy as np
 import pytest
 import torch
-
-theirs = pytest.importorskip("monai.metrics")
 
 FLAGS = [False, True]
 

@@ -7,14 +7,13 @@ from typing import Any
 import lucid
 from lucid import optim
 import mlx.core as mx
+from monai import losses
 import numpy as np
 import pytest
 import torch
 
 # Small volumes: threads would wait for each other.
 torch.set_num_threads(1)
-
-losses = pytest.importorskip("monai.losses")
 
 STEPS = 50
 
