@@ -82,9 +82,8 @@ def _start(library: ctypes.CDLL) -> None:
     """Have MKL choose its threads now, before PyTorch brings GNU's OpenMP.
 
     It would take those, too, which count every pool of the process: where that makes
-    more threads than cores, they sleep and are woken at each product, and small
-    products take six times as long. Choosing for MKL, once they are there, makes
-    its products wrong.
+    more threads than cores, they sleep and are woken at each product, however small.
+    Choosing for MKL, once they are there, makes its products wrong.
     """
     start = getattr(library, "MKL_Get_Max_Threads", None)
     if start is not None:

@@ -144,7 +144,7 @@ def _convolve(
     y = mx.array(_A).T @ sums.reshape(len(sums), 6, -1)
     d, _, w = outputs
     y = y.reshape(-1, 4 * tiles.depth, tiles.height, tiles.width, o)[:, :d, :, :w]
-    # Without a bias, too: adding copies three times as fast as mx.contiguous.
+    # Without a bias, too: adding copies faster than mx.contiguous does.
     y = y + (0.0 if bias is None else bias)
     return y.transpose(0, 4, 1, 2, 3)
 
