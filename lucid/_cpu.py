@@ -21,7 +21,9 @@ from pathlib import Path
 import sys
 import warnings
 
-_OFF = ("0", "off", "none")
+OFF = ("0", "off", "false", "no", "none")
+"""What any of Lucid's variables says for no, in small or capital letters."""
+
 OPENBLAS = ("libopenblas.so.0", "libopenblas.so")
 
 # glibc's mallopt parameters (malloc.h), and a bound above any buffer worth keeping.
@@ -36,10 +38,10 @@ def prepare() -> None:
     """Load a BLAS and calm the allocator, unless told not to."""
     if sys.platform != "linux":
         return
-    if os.environ.get("LUCID_MALLOC", "auto").lower() not in _OFF:
+    if os.environ.get("LUCID_MALLOC", "auto").lower() not in OFF:
         _calm_allocator()
     choice = os.environ.get("LUCID_BLAS") or "auto"
-    if choice.lower() in _OFF:
+    if choice.lower() in OFF:
         return
     if "mlx.core" in sys.modules:
         _warn_too_late(choice)

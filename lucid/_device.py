@@ -12,11 +12,13 @@ import contextvars
 import os
 from typing import Any
 
+from lucid._cpu import OFF
 from lucid._types import DeviceLike, shown
 import mlx.core as mx
 
 _plain = contextvars.ContextVar("plain", default=False)
 
+_CHECK = ("", "check", "1", "on", "true", "yes")
 _NAMES = {"cpu": mx.cpu, "gpu": mx.gpu, "metal": mx.gpu}
 
 
@@ -85,13 +87,30 @@ def uses_metal() -> bool:
 
 
 def metal_switched_off() -> bool:
-    """By `LUCID_METAL=0`, or inside `plain_operations`."""
-    return is_plain() or os.environ.get("LUCID_METAL") == "0"
+    """By `LUCID_METAL=0`, or inside `plain_operations`.
+
+    Raises:
+        ValueError: if LUCID_METAL is set to what it does not know.
+    """
+    return is_plain() or _metal_switch() == "0"
 
 
 def trusts_metal() -> bool:
     """Whether `LUCID_METAL=trust` has kernels used unchecked (`lucid.metal.guard`)."""
-    return os.environ.get("LUCID_METAL") == "trust"
+    return _metal_switch() == "trust"
+
+
+def _metal_switch() -> str:
+    """`check`, `trust` or `0`, asked at every call."""
+    value = os.environ.get("LUCID_METAL", "")
+    word = value.lower()
+    if word in OFF:
+        return "0"
+    if word in _CHECK:
+        return "check"
+    if word == "trust":
+        return word
+    raise ValueError(f"`LUCID_METAL` (={shown(value)}) must be check, trust or 0.")
 
 
 @contextlib.contextmanager

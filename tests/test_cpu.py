@@ -76,7 +76,7 @@ def environment(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("off", ["0", "off", "None"])
+@pytest.mark.parametrize("off", ["0", "off", "None", "False", "no"])
 def test_blas_can_be_turned_off_silently(off: str):
     result = python(ASK, LUCID_BLAS=off)
     assert result.stdout.strip() == ""

@@ -90,7 +90,11 @@ def test_metal_kernels_need_a_gpu_of_apples(metal, monkeypatch, has_metal):
 
 
 @pytest.mark.parametrize(
-    ("value", "enabled"), [("0", False), ("1", True), ("", True), ("no", True)]
+    ("value", "enabled"),
+    [
+        *((word, False) for word in ("0", "off", "False", "NO", "none")),
+        *((word, True) for word in ("", "1", "on", "check", "Trust")),
+    ],
 )
 def test_lucid_metal_0_turns_metal_kernels_off(metal, monkeypatch, value, enabled):
     """Read at every call."""
@@ -99,6 +103,22 @@ def test_lucid_metal_0_turns_metal_kernels_off(metal, monkeypatch, value, enable
     assert lucid.metal.enabled() is enabled
     monkeypatch.delenv("LUCID_METAL")
     assert lucid.metal.enabled()
+
+
+@pytest.mark.parametrize("value", ["2", "tust", " 0"])
+def test_what_lucid_metal_does_not_know_is_an_error(metal, monkeypatch, value):
+    """Not the default: who has a GPU that fails would believe it off."""
+    monkeypatch.setenv("LUCID_METAL", value)
+    with pytest.raises(ValueError, match=f"`LUCID_METAL` .='{value}'. must be check"):
+        lucid.metal.enabled()
+
+
+@pytest.mark.parametrize(
+    ("value", "trusts"), [("trust", True), ("TRUST", True), ("check", False)]
+)
+def test_lucid_metal_trust_has_kernels_unchecked(monkeypatch, value, trusts):
+    monkeypatch.setenv("LUCID_METAL", value)
+    assert _device.trusts_metal() is trusts
 
 
 def test_plain_operations_turn_metal_kernels_off_for_a_while(metal):

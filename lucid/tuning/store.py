@@ -19,6 +19,7 @@ import sys
 import threading
 from typing import Any
 
+from lucid._cpu import OFF
 from lucid.files.atomic import replacing
 from lucid.tuning.machine import machine
 from lucid.tuning.timing import Times
@@ -113,7 +114,7 @@ def path() -> Path | None:
     `XDG_CACHE_HOME`, `~/.cache` or, on a Mac, `~/Library/Caches`.
     """
     told = os.environ.get(VARIABLE, "")
-    if told.lower() in ("0", "off", "none"):
+    if told.lower() in OFF:
         return None
     digest = hashlib.blake2b(_line(machine()).encode(), digest_size=6).hexdigest()
     folder = Path(told) if told else _default_folder()

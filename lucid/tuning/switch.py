@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
+from lucid._cpu import OFF
 from lucid._types import flag, shown
 
 VARIABLE = "LUCID_AUTOTUNE"
 
 _ON = ("1", "on", "true", "yes")
-_OFF = ("", "0", "off", "false", "no", "none")
 
 _switched: bool | None = None  # by `autotune`; None leaves it to the variable
 
@@ -62,7 +62,7 @@ def enabled() -> bool:
     if _switched is not None:
         return _switched
     value = os.environ.get(VARIABLE, "")
-    if value.lower() in _OFF:
+    if not value or value.lower() in OFF:
         return False
     if value.lower() in _ON:
         return True

@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_harmless(monkeypatch, folder):
     assert store.look_up("a problem", "forward") == {}
 
 
-@pytest.mark.parametrize("off", ["0", "off", "None"])
+@pytest.mark.parametrize("off", ["0", "off", "None", "False", "no"])
 def test_nothing_is_written_if_there_is_to_be_no_file(monkeypatch, cache, off):
     monkeypatch.setenv("LUCID_CACHE", off)
     monkeypatch.chdir(cache.parent)
