@@ -9,15 +9,16 @@ import lucid
 from lucid import distributed, nn
 import pytest
 
+from tests.launching import launcher
+
 WORKER = Path(__file__).parent / "distributed_worker.py"
 
 
 def launch(job: str, ranks: int = 2) -> list[dict]:
     """What each rank of `distributed_worker.py` printed, as JSON."""
-    command = [sys.executable, WORKER, job]
+    command = [sys.executable, str(WORKER), job]
     if ranks > 1:
-        launcher = Path(sys.executable).parent / "mlx.launch"
-        command = [launcher, "-n", str(ranks), "--", *command]
+        command = [*launcher(ranks), *command]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, cwd=WORKER.parents[1]
     )

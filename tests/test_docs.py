@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 import re
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 import pytest
 
 from tests.documentation import DOCS, PAGES, blocks, idioms, run
+from tests.launching import launcher
 
 QUICK = [page for page in PAGES if any(not block.kind for block in blocks(page))]
 SLOW = [page for page in PAGES if any(block.kind == "slow" for block in blocks(page))]
@@ -57,9 +57,8 @@ def test_the_script_for_several_machines_runs_as_two_processes(tmp_path):
     script = tmp_path / "train.py"
     (block,) = blocks("several_machines.md")
     script.write_text(block.code)
-    launcher = Path(sys.executable).parent / "mlx.launch"
     root = {"PYTHONPATH": str(DOCS.parent)}
-    command = [launcher, "-n", "2", "--", sys.executable, script]
+    command = [*launcher(2), sys.executable, str(script)]
     subprocess.run(command, check=True, timeout=120, env=os.environ | root)
     assert "0.weight" in lucid.load("model.npz")
 

@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.launching import launcher
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "denoise_mri.py"
 
 
@@ -205,8 +207,7 @@ def test_two_processes_share_the_work_and_reach_the_same_losses(example, tmp_pat
         command = [sys.executable, "-c", script, str(EXAMPLE.parent), "--epochs", "1"]
         command += ["--volume", str(volume), "--out", str(out)]
         if ranks > 1:
-            launcher = str(Path(sys.executable).parent / "mlx.launch")
-            command = [launcher, "-n", str(ranks), "--", *command]
+            command = [*launcher(ranks), *command]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200)
         assert done.stdout.count("same output True") == 1, done.stdout + done.stderr
         weights[ranks] = lucid.load(out / "weights.npz")

@@ -18,6 +18,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.launching import launcher
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT = EXAMPLES / "segment_tissue.py"
 SPACING = (1.0, 1.2, 2.4)
@@ -262,9 +264,9 @@ def test_bad_data_is_one_clear_line(example, tmp_path, capsys, content):
     assert error.count("\n") == 1
 
 
-def run(arguments: list[str], *launcher: str) -> str:
+def run(arguments: list[str], *before: str) -> str:
     done = subprocess.run(
-        [*launcher, sys.executable, str(SCRIPT), *arguments],
+        [*before, sys.executable, str(SCRIPT), *arguments],
         capture_output=True,
         text=True,
         timeout=900,
@@ -332,9 +334,8 @@ def test_the_same_steps_in_other_ways(folder, tmp_path, option):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(folder, tmp_path):
-    launcher = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", "--"]
     run(options(folder, tmp_path / "one", steps=3))
-    run(options(folder, tmp_path / "two", steps=3), *launcher)
+    run(options(folder, tmp_path / "two", steps=3), *launcher(2))
     assert_close(tmp_path / "one", tmp_path / "two")
 
 

@@ -40,8 +40,7 @@ def main(kind: str, seed: int, count: int) -> int:
         for i in range(count):
             data = GENERATORS[kind](random.Random(f"{kind} {seed} {i}"))
             path.write_bytes(data)
-            signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)  # ends the process
-            signal.alarm(MOST_WAITING)
+            set_deadline()
             try:
                 with watch:
                     value = lucid.load(path, unknown="error" if i % 2 else "skip")
@@ -98,6 +97,12 @@ def check(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for entry in value:
             check(entry)
+
+
+def set_deadline() -> None:
+    """End the process if it takes too long from here: their default action does."""
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+    signal.alarm(MOST_WAITING)
 
 
 def limit_memory() -> None:
