@@ -131,6 +131,10 @@ class Guarded:
         self, arguments: Sequence[Any], launched: tuple[Specialization, ...]
     ) -> str | None:
         """The same, found on a small problem."""
+        # An error of the caller's earlier work is raised here, not taken for a fault.
+        mx.synchronize()
+        with _device.running_on("cpu"):
+            mx.synchronize()
         large = {
             s.name: {k: v for k, v in s.template if k == "LARGE"} for s in launched
         }
@@ -143,8 +147,6 @@ class Guarded:
                         if fault is not None or tried == _PROBLEMS:
                             return fault
         except Exception as error:  # noqa: BLE001  whatever Metal's compiler says
-            # Copies for the launch that failed may be queued, into memory freed by now.
-            mx.synchronize()
             return f"{type(error).__name__}: {error}"
         finally:
             _checking.reset(token)

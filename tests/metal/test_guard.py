@@ -236,6 +236,26 @@ def test_what_cannot_be_checked_is_not_used(plant, monkeypatch, problems):
     assert (y == padding.pad_ops(x, sides, "reflect")).all()
 
 
+def fail_later() -> None:
+    """Work that fails once it runs: MLX raises that when something is waited for."""
+    while True:
+        try:
+            return mx.async_eval(mx.linalg.inv(mx.zeros((300, 300)), stream=mx.cpu))
+        except RuntimeError:  # it ran at once
+            continue
+
+
+def test_an_error_of_earlier_work_is_not_taken_for_a_kernels(plant):
+    plant({})
+    x, sides = volume().transpose(0, 2, 3, 4, 1), ((1, 1),) * 3
+    with emulated_metal() as emulated:
+        fail_later()
+        with pytest.raises(RuntimeError, match="Inverse"):
+            padding.pad_kernel(x, sides, "reflect")
+        padding.pad_kernel(x, sides, "reflect")
+    assert emulated.names == ["pad"]
+
+
 def test_threads_make_one_check(plant, monkeypatch):
     plant({"pad": ("to[i] = from[i];", "to[i] = from[i]; ;")})  # a source not seen yet
     x, results = mx.ones((1, 4, 4, 4, 4)), []
