@@ -117,13 +117,13 @@ def _metal_switch() -> str:
 def plain_operations() -> Iterator[None]:
     """Compute with MLX's own operations and their own derivatives.
 
-    For what MLX refuses custom kernels or custom derivatives: `mx.export_function`, and
-    on a GPU `mx.vmap`. Slower where Lucid's are used.
+    For transformations that MLX does not have for custom kernels and custom
+    derivatives: `mx.export_function`, and on a GPU `mx.vmap`. It is slower.
 
-    `mx.compile(shapeless=True)` is not for Lucid's layers, inside or outside: what is
-    read off a shape in Python (how far to pad, how many numbers a mean has) stays that
-    of the first, and MLX notices only some of it. `mx.compile` as it is traces each
-    new shape.
+    Do not use `mx.compile(shapeless=True)` with Lucid's layers, inside or outside: what
+    they read from a shape (how far to pad, how many numbers a mean has) stays that of
+    the first call, and MLX notices only some of it. Plain `mx.compile` traces each new
+    shape.
 
     Example:
         >>> import lucid, lucid.nn as nn, mlx.core as mx

@@ -11,7 +11,7 @@ import mlx.nn
 
 
 class ExponentialMovingAverage:
-    """A copy of a model that follows its parameters slowly.
+    """A moving average of a model's parameters.
 
     After each update, average = decay * average + (1 - decay) * parameter; the first
     update copies the parameters. Buffers are always the model's. It is PyTorch's
@@ -19,12 +19,12 @@ class ExponentialMovingAverage:
     half type small steps are rounded away.
 
     Args:
-        model: of Lucid's modules; it may be lazy still.
-        decay: how slowly, in [0, 1].
+        model: of Lucid's modules; it may still be lazy.
+        decay: the weight of the old average, in [0, 1].
 
     Attributes:
         module: the averaged model, in evaluation mode; save its `state_dict()`.
-        n_averaged: how many updates there were.
+        n_averaged: the number of updates.
 
     Example:
         >>> import lucid, lucid.nn as nn, mlx.core as mx
@@ -51,7 +51,7 @@ class ExponentialMovingAverage:
         return self.module(*args, **kwargs)
 
     def update_parameters(self, model: Any) -> None:
-        """Take in the model's parameters, and evaluate the average.
+        """Update the average with the model's parameters, and evaluate it.
 
         Call it outside of compiled functions, after each of the optimizer's updates.
         """

@@ -26,13 +26,13 @@ _DEEPEST = 32  # nested lists; NumPy takes as many, or twice that
 
 
 def tensor(data: Any, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """A tensor of a number, nested lists, a NumPy array or another tensor (copied).
+    """A tensor from a number, nested lists, a NumPy array or another tensor (copied).
 
     NumPy's float64 becomes float32 unless `dtype` asks for it.
 
     Raises:
-        TypeError: if there is something in `data` that is neither number nor array.
-        ValueError: if lists differ in length, or a number is not one of the dtype's.
+        TypeError: if `data` contains anything but numbers and arrays.
+        ValueError: if lists differ in length, or the dtype cannot hold a number.
 
     Example:
         >>> import lucid

@@ -38,7 +38,7 @@ def zeros(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Ten
     """A tensor of zeros.
 
     Args:
-        size: the shape, as separate ints or one tuple.
+        size: the shape, as ints or one tuple.
         dtype: None is float32.
         device: where to run; None is MLX's default.
 
@@ -56,7 +56,7 @@ def ones(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tens
 
 
 def empty(*size: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """A tensor to be overwritten; MLX has no uninitialized memory, so it is zeros."""
+    """A tensor of zeros: MLX has no uninitialized memory."""
     return _filled(size, 0, dtype, device)
 
 
@@ -67,7 +67,7 @@ def full(
     dtype: DTypeLike = None,
     device: DeviceLike = None,
 ) -> Tensor:
-    """A tensor holding one value; without a dtype, the value's kind decides."""
+    """A tensor filled with one value, whose type decides the dtype if none is given."""
     value = number("fill_value", fill_value)
     resolved = _kind_of("fill_value", value) if dtype is None else resolve_dtype(dtype)
     return _filled((size,), value, resolved, device, name="fill_value")
@@ -76,7 +76,7 @@ def full(
 def zeros_like(
     input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
-    """Zeros of the shape, and unless told otherwise the dtype, of `input`."""
+    """Zeros of the shape and (by default) the dtype of `input`."""
     check_array("input", input)
     return zeros(
         input.shape, dtype=input.dtype if dtype is None else dtype, device=device
@@ -86,7 +86,7 @@ def zeros_like(
 def ones_like(
     input: Tensor, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
-    """Ones of the shape, and unless told otherwise the dtype, of `input`."""
+    """Ones of the shape and (by default) the dtype of `input`."""
     check_array("input", input)
     return ones(
         input.shape, dtype=input.dtype if dtype is None else dtype, device=device
@@ -101,7 +101,7 @@ def arange(
     dtype: DTypeLike = None,
     device: DeviceLike = None,
 ) -> Tensor:
-    """start, start + step, ... below end; `arange(n)` counts from 0.
+    """start, start + step, ... below end; `arange(n)` starts at 0.
 
     Example:
         >>> import lucid
@@ -133,7 +133,7 @@ def linspace(
     dtype: DTypeLike = None,
     device: DeviceLike = None,
 ) -> Tensor:
-    """`steps` values from start to end, both included, evenly apart."""
+    """`steps` evenly spaced values from start to end, both included."""
     first, last, resolved = real("start", start), real("end", end), resolve_dtype(dtype)
     (count,) = _shape((integer("steps", steps),), max(resolved.size, 4), name="steps")
     with _device.running_on(device):
@@ -143,7 +143,7 @@ def linspace(
 def eye(
     n: int, m: int | None = None, *, dtype: DTypeLike = None, device: DeviceLike = None
 ) -> Tensor:
-    """Ones on the diagonal of an (n, m) matrix; m is n unless given."""
+    """An (n, m) matrix with ones on the diagonal; m is n by default."""
     resolved = resolve_dtype(dtype)
     (rows,) = _shape((integer("n", n),), name="n")
     (columns,) = (rows,) if m is None else _shape((integer("m", m),), name="m")
@@ -218,18 +218,18 @@ def _integers(low: int, count: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def manual_seed(seed: int) -> None:
-    """Make what is drawn from here on reproducible; the same as `mx.random.seed`."""
+    """Set the seed of the random state; the same as `mx.random.seed`."""
     seed = integer("seed", seed)
     mx.random.seed(seed % 2**64)
 
 
 def get_rng_state() -> Tensor:
-    """The random state of this thread: a key for `set_rng_state`."""
+    """The random state of this thread, for `set_rng_state`."""
     return mx.array(_random_state[0])
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Go back to a state that `get_rng_state` returned.
+    """Set the random state to one that `get_rng_state` returned.
 
     The key is not evaluated, so this works inside traced functions too.
     """

@@ -10,7 +10,7 @@ import mlx.core as mx
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors along an axis they have; they agree in every other."""
+    """Concatenate tensors along an axis; their other axes must agree."""
     first, *others = _checked(tensors)
     if first.ndim == 0:
         raise ValueError("`tensors` must have an axis to be joined along.")
@@ -28,7 +28,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors of one shape along a new axis."""
+    """Stack tensors of one shape along a new axis."""
     first, *others = _checked(tensors)
     axis = axis_of("dim", dim, first.ndim + 1)
     for other in others:

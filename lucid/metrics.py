@@ -51,7 +51,7 @@ def dice(
     Args:
         y_pred: predictions of 0 and 1; any other number counts as 1.
         y: truths.
-        include_background: whether class 0 is scored.
+        include_background: whether to include class 0.
         ignore_empty: whether a class that the truth lacks scores NaN; if not, it scores
             1 where the prediction lacks it too, and 0 elsewhere.
         num_classes: how many classes there are where `y_pred` holds class indices.
@@ -133,7 +133,7 @@ def hausdorff_distance(
     Args:
         y_pred: predictions of 0 and 1.
         y: truths of 0 and 1.
-        include_background: whether class 0 is scored.
+        include_background: whether to include class 0.
         distance_metric: 'euclidean', or in voxels 'chessboard' or 'taxicab'.
         percentile: of the distances, instead of the largest: 95 is usual.
         directed: whether to go from prediction to truth only, not back too.

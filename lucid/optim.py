@@ -1,10 +1,10 @@
-"""MLX's optimizers and schedules, at ease with lazy layers, and what goes with them.
+"""MLX's optimizers and schedules for models with lazy layers, and a few more.
 
 Each optimizer is MLX's, with one difference: a parameter that did not exist when
 `init(model.parameters())` was called, or at an earlier update, gets its state at the
-first update that has a gradient of it. MLX's own would fail there.
+first update that has a gradient for it. MLX's own would fail there.
 
-Gradients are clipped between the two, by the norm of all of them together:
+Gradients are clipped before the update, by the norm of all of them together:
 
     >>> import lucid
     >>> from lucid import nn, optim
@@ -109,14 +109,14 @@ class _Joinable(Optimizer):
 
 
 class MultiOptimizer(_mlx.MultiOptimizer):
-    """Groups of parameters, each with an optimizer of its own.
+    """Groups of parameters, each with its own optimizer.
 
-    A parameter goes to the first optimizer whose filter takes it, by its name in
+    A parameter goes to the first optimizer whose filter returns True for its name in
     `model.parameters()` and its value, and to the last one if none does.
 
     Args:
         optimizers: one for each group, and the last for the rest.
-        filters: functions of (name, array), one fewer.
+        filters: functions of (name, array), for all optimizers but the last.
 
     Example:
         >>> # no weight decay for biases and the scales of norms
@@ -158,7 +158,7 @@ class MultiOptimizer(_mlx.MultiOptimizer):
 
 
 def clip_grad_norm(grads: Any, max_norm: float) -> tuple[Any, mx.array]:
-    """MLX's: scale gradients down to a norm of at most `max_norm`.
+    """Scale gradients down to a norm of at most `max_norm`; MLX's function.
 
     Returns:
         The gradients, and the norm that they had.

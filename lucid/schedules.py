@@ -23,10 +23,10 @@ def polynomial_decay(
         init: the first learning rate.
         decay_steps: updates until `end` is reached.
         end: the last learning rate.
-        power: 1 is a straight line; below 1 the rate falls slowly first.
+        power: 1 is linear; below 1 the rate falls slowly at first.
 
     Returns:
-        What an optimizer takes as its `learning_rate`.
+        A schedule, to pass as an optimizer's `learning_rate`.
 
     Example:
         >>> import lucid
@@ -49,22 +49,22 @@ def polynomial_decay(
 
 
 class ReduceLROnPlateau:
-    """Lowers an optimizer's learning rate when a number has stopped getting better.
+    """Lowers an optimizer's learning rate when a metric has stopped improving.
 
-    PyTorch's class of this name. Call `step` with a validation loss, say, once an
-    epoch. Every optimizer of a `MultiOptimizer` has its rate lowered.
+    As in PyTorch. Call `step` once an epoch, for example with the validation loss. In a
+    `MultiOptimizer`, the learning rates of all optimizers are lowered.
 
     Args:
-        optimizer: whose learning rate is a number, not a schedule.
+        optimizer: its learning rate must be a number, not a schedule.
         mode: 'min' if smaller is better, 'max' if larger.
-        factor: what the learning rate is multiplied by.
-        patience: steps without getting better that are let pass.
-        threshold: by how much a number has to be better.
-        threshold_mode: whether that is a share of the best ('rel') or a difference
-            ('abs').
-        cooldown: steps after a reduction that do not count.
-        min_lr: where the learning rate stays.
-        eps: reductions smaller than this are not made.
+        factor: multiplies the learning rate.
+        patience: how many steps without improvement are ignored.
+        threshold: by how much the metric has to improve.
+        threshold_mode: whether `threshold` is relative to the best metric ('rel') or a
+            difference ('abs').
+        cooldown: how many steps after a reduction are ignored.
+        min_lr: the lowest learning rate.
+        eps: smaller reductions are not made.
 
     Example:
         >>> import lucid
@@ -111,7 +111,7 @@ class ReduceLROnPlateau:
         self.cooldown_counter = 0
 
     def step(self, metrics: Any) -> None:
-        """Take note of a number, and lower the learning rate if it is time to."""
+        """Take the metric of an epoch, and lower the learning rate if it is due."""
         current = real("metrics", metrics)
         if self._is_better(current):
             self.best = current
@@ -142,11 +142,11 @@ class ReduceLROnPlateau:
             optimizer.learning_rate = new
 
     def state_dict(self) -> dict[str, float]:
-        """What it remembers; the learning rate is in the optimizer's state."""
+        """The scheduler's state; the learning rate is in the optimizer's state."""
         return {name: getattr(self, name) for name in _REMEMBERED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         missing = [name for name in _REMEMBERED if name not in state_dict]
         if missing:
             raise ValueError(f"`state_dict` (={shown(state_dict)}) lacks {missing}.")

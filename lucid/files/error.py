@@ -6,11 +6,11 @@ import os
 
 
 class CheckpointError(ValueError):
-    """A file that is damaged, or is not a checkpoint; names entry and place.
+    """A file is damaged or not a checkpoint; the message says where.
 
     Args:
         path: the file.
-        problem: what was met; goes on after "the file: ".
+        problem: what is wrong; follows "the file: " in the message.
         entry: the array, or the entry of an archive.
         place: where in the entry.
     """

@@ -37,23 +37,23 @@ def load(
 ) -> dict[str, Any]:
     """Read a file of arrays: `.npz`, `.safetensors` or a checkpoint of PyTorch's.
 
-    The content says which it is, not the ending. PyTorch is not needed, and nothing in
-    the file is executed. A checkpoint gives what was saved (mostly a dict, flat or
-    nested) in plain containers: arrays for tensors and NumPy's arrays, Python's numbers
-    for NumPy's, names for `torch.dtype` and `torch.device`, tuples for `torch.Size`.
-    A TorchScript archive gives its state dict.
+    The format is recognized by the content, not by the suffix. PyTorch is not needed,
+    and nothing in the file is executed. A checkpoint gives what was saved (mostly a
+    dict, flat or nested) in plain containers: arrays for tensors and NumPy arrays,
+    Python numbers for NumPy scalars, names for `torch.dtype` and `torch.device`, tuples
+    for `torch.Size`. A TorchScript archive gives its state dict.
 
-    dtypes stay as they are. MLX computes float64 on the CPU alone:
+    dtypes are kept. MLX computes float64 on the CPU only; to convert:
     `array.astype(mx.float32, stream=mx.cpu)`.
 
     Args:
         path: the file.
-        unknown: what becomes of a class in PyTorch's checkpoint that is none of the
-            above: `"error"`, or `"skip"` for a `lucid.files.Placeholder`.
+        unknown: what to do with other classes in a PyTorch checkpoint: `"error"`, or
+            `"skip"` to put a `lucid.files.Placeholder` in their place.
 
     Raises:
-        CheckpointError: if the file is damaged, or holds what is not read.
-        ValueError: for another `unknown`.
+        CheckpointError: if the file is damaged, or contains what is not supported.
+        ValueError: if `unknown` is neither of these.
         OSError: if the file cannot be read.
     """
     one_of("unknown", unknown, ("error", "skip"))

@@ -20,7 +20,9 @@ import numpy as np
 
 
 def save(state: Mapping[str, Any], path: str | bytes | os.PathLike[Any]) -> None:
-    """Write arrays to an `.npz` or `.safetensors` file, or leave what was there.
+    """Write arrays to an `.npz` or `.safetensors` file.
+
+    If writing fails, an existing file is left as it was.
 
     Args:
         state: a state dict; nested dicts and lists (an optimizer's state) are flattened
@@ -28,8 +30,8 @@ def save(state: Mapping[str, Any], path: str | bytes | os.PathLike[Any]) -> None
         path: the file; its suffix chooses the format. `np.load` and `mx.load` read it.
 
     Raises:
-        TypeError: if `state` is not a dict of arrays, or holds float64 for safetensors.
-        ValueError: for another suffix, or a name that the format cannot hold.
+        TypeError: if `state` is not a dict of arrays, or has float64 for safetensors.
+        ValueError: for another suffix, or a name that the format does not allow.
         OSError: if the file cannot be written.
 
     Example:

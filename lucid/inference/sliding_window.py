@@ -83,8 +83,8 @@ def sliding_window_inference(
         roi_weight_map: weights of a window's voxels, in place of those of `mode`.
         process_fn: called as `process_fn(outputs, windows, weights)`, with a tuple of
             arrays, it returns outputs and weights to take in their place.
-        buffer_steps: taken and ignored: memory is unified, windows are not copied.
-        buffer_dim: taken and ignored, likewise.
+        buffer_steps: accepted and ignored: in unified memory, windows are not copied.
+        buffer_dim: accepted and ignored.
         with_coord: whether the predictor is also given the windows' slices.
         args: further arguments of the predictor.
         output_dtype: of the result; None for that of `inputs`, float32 if those are

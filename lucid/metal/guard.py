@@ -52,7 +52,7 @@ _checking = contextvars.ContextVar("checking", default=False)
 
 
 class MetalKernelWarning(RuntimeWarning):
-    """A Metal kernel is wrong on this GPU, and MLX's operations take its place."""
+    """A Metal kernel is wrong on this GPU, and MLX's operations replace it."""
 
 
 def guarded(

@@ -46,8 +46,8 @@ class Castable(mlx.nn.Module):
             args: a dtype, a device, or both.
             dtype: float32, float16 or bfloat16.
             device: 'cpu', 'gpu' or an MLX device.
-            non_blocking: taken and without meaning here.
-            memory_format: taken and without meaning here.
+            non_blocking: accepted and ignored.
+            memory_format: accepted and ignored.
 
         Returns:
             The module.
@@ -117,7 +117,7 @@ class Castable(mlx.nn.Module):
         mlx.nn.Module.apply(self, cast)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Have every parameter trained, or none: PyTorch's `unfreeze` and `freeze`."""
+        """Unfreeze all parameters, or with False freeze them."""
         if flag("requires_grad", requires_grad):
             self.unfreeze()
         else:

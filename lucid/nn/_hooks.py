@@ -51,31 +51,31 @@ class Hooked(mlx.nn.Module):
     def register_forward_pre_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
     ) -> HookHandle:
-        """Have `hook(module, args)` called before `forward`.
+        """Call `hook(module, args)` before `forward`.
 
         Args:
-            hook: what it returns, a tuple or one value, is what `forward` is called
-                with; None leaves the arguments.
-            prepend: whether it comes before the hooks that are there.
+            hook: what it returns, a tuple or one value, replaces the arguments of
+                `forward`, unless it is None.
+            prepend: whether to call it before the hooks that are there.
             with_kwargs: call `hook(module, args, kwargs)`, which returns both or None.
 
         Returns:
-            A handle, whose `remove()` takes the hook off.
+            A handle, whose `remove()` removes the hook.
         """
         return _put_on(self._own_hooks().before, hook, prepend, with_kwargs)
 
     def register_forward_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
     ) -> HookHandle:
-        """Have `hook(module, args, output)` called after `forward`.
+        """Call `hook(module, args, output)` after `forward`.
 
         Args:
-            hook: what it returns takes the output's place, unless it is None.
-            prepend: whether it comes before the hooks that are there.
+            hook: what it returns replaces the output, unless it is None.
+            prepend: whether to call it before the hooks that are there.
             with_kwargs: call `hook(module, args, kwargs, output)`.
 
         Returns:
-            A handle, whose `remove()` takes the hook off.
+            A handle, whose `remove()` removes the hook.
 
         Example:
             >>> import lucid, lucid.nn as nn

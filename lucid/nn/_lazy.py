@@ -59,7 +59,7 @@ class LazyModule(Layer):
         self._asked = (*self._asked, fn)
 
     def take(self, values: Mapping[str, Tensor]) -> None:
-        """Take arrays of checked shapes; create the rest if they tell the sizes.
+        """Take arrays of checked shapes; create the rest if these determine the sizes.
 
         If they do not, they are kept for the first call.
         """

@@ -23,7 +23,7 @@ ModuleT = TypeVar("ModuleT", bound=mlx.nn.Module)
 
 
 def has_uninitialized_params(model: mlx.nn.Module) -> bool:
-    """Whether a lazy layer somewhere in the model has yet to create its parameters."""
+    """Whether the model contains a lazy layer that has not created its parameters."""
     check_module(model)
     return any(uninitialized_names(module) for _, module in named_tree(model))
 
@@ -37,7 +37,7 @@ def materialize(model: ModuleT, *inputs: Any, **kwargs: Any) -> ModuleT:
 
     Args:
         model: a module of Lucid's or MLX's.
-        inputs: the call's arguments: arrays, or shapes standing for arrays of the
+        inputs: the call's arguments: arrays, or shapes in place of arrays of the
             model's dtype.
         kwargs: likewise, by keyword.
 
@@ -90,8 +90,8 @@ def value_and_grad(
 
     Where the model has layers without weights, `fn` first runs once without evaluating
     anything, as `materialize` does, so that the first step has every gradient and
-    moves buffers and the random state once. (What `fn` changes outside Lucid's modules,
-    it changes twice then.)
+    moves buffers and the random state once. (Changes that `fn` makes outside Lucid's
+    modules are made twice then.)
 
     A layer that `fn` does not reach is not trained, and a warning names it, once. It
     joins at the first step that reaches it.
@@ -107,7 +107,7 @@ def value_and_grad(
 
     Raises:
         UninitializedParameterError: when called, if `fn` reaches no parameter at all.
-        ValueError: when called, if what `fn` returns has axes, or all is frozen.
+        ValueError: when called, if `fn` does not return a scalar, or all is frozen.
 
     Example:
         >>> import lucid, lucid.nn as nn

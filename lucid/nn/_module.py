@@ -176,7 +176,7 @@ class Module(Castable, Hooked, Named, Saved):
         return sorted({*super().__dir__(), *public})
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of the module's repr."""
+        """The text between the parentheses of the module's repr."""
         return ""
 
     def _extra_repr(self) -> str:
@@ -203,8 +203,8 @@ class Module(Castable, Hooked, Named, Saved):
             persistent: whether `state_dict()` has it.
 
         Raises:
-            TypeError: for what is no array, or a name that is no string.
-            KeyError: for a name that is empty, holds a dot, or is an attribute already.
+            TypeError: if it is not an array, or the name is not a string.
+            KeyError: if the name is empty, contains a dot, or is an attribute already.
         """
         is_saved = flag("persistent", persistent)
         is_one = isinstance(name, str) and name in self._no_grad.buffers
@@ -220,8 +220,8 @@ class Module(Castable, Hooked, Named, Saved):
             param: its value; None leaves the attribute None.
 
         Raises:
-            TypeError: for what is no array, or a name that is no string.
-            KeyError: for a name that is empty, holds a dot, or is an attribute already.
+            TypeError: if it is not an array, or the name is not a string.
+            KeyError: if the name is empty, contains a dot, or is an attribute already.
         """
         is_one = isinstance(name, str) and isinstance(self.get(name), mx.array)
         is_one = is_one and name not in self._no_grad.buffers

@@ -83,8 +83,8 @@ class Named(mlx.nn.Module):
         """Store a module as the attribute `name`; None leaves the attribute None.
 
         Raises:
-            TypeError: for what is no module, or a name that is no string.
-            KeyError: for a name that is empty, holds a dot or is taken.
+            TypeError: if it is not a module, or the name is not a string.
+            KeyError: if the name is empty, contains a dot, or is taken.
         """
         if module is not None and not isinstance(module, mlx.nn.Module):
             raise TypeError(
@@ -119,7 +119,7 @@ class Named(mlx.nn.Module):
         """(name, module) of this module (named "") and all inside it.
 
         Args:
-            prefix: the name of this module, which all others begin with.
+            prefix: the name of this module, put before all others.
             remove_duplicate: whether a module under several names comes once.
         """
         pairs = list(named_tree(self, text("prefix", prefix)))
@@ -174,7 +174,7 @@ class Named(mlx.nn.Module):
         return [array for _, array in self.named_buffers(recurse=recurse)]
 
     def parameters(self) -> dict[str, Any]:
-        """MLX's nested dict of arrays, buffers too; a tied one in its first place.
+        """MLX's nested dict of arrays, with buffers; a tied array under its first name.
 
         PyTorch's iteration is `named_parameters()`.
         """
@@ -186,8 +186,8 @@ class Named(mlx.nn.Module):
     def trainable_parameters(self) -> dict[str, Any]:
         """MLX's nested dict of the arrays that are trained, each once.
 
-        An array under several names is in its first place; it is trained unless it is
-        frozen under one of them.
+        An array under several names is there under the first; it is trained unless it
+        is frozen under one of them.
 
         Raises:
             UninitializedParameterError: if a lazy layer has no weights yet.
@@ -238,12 +238,12 @@ class Named(mlx.nn.Module):
         """Put a module under a dotted name, in place of the one there or as a new one.
 
         Args:
-            target: the name; what it stands in must exist.
+            target: the name; its parent must exist.
             module: the module.
             strict: whether there must be a module of that name already.
 
         Raises:
-            ValueError: for an empty name, or what is no module.
+            ValueError: if the name is empty, or it is not a module.
             AttributeError: if there is no such place.
         """
         if not text("target", target):

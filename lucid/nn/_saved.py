@@ -24,7 +24,7 @@ class Saved(mlx.nn.Module):
     def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
         """Every parameter and persistent buffer under PyTorch's dotted names.
 
-        What has several names is there under each.
+        An array with several names is there under each.
 
         Args:
             prefix: put before every name.
@@ -57,15 +57,15 @@ class Saved(mlx.nn.Module):
     ) -> IncompatibleKeys:
         """Copy a state dict into the model: all of it or, on any mismatch, nothing.
 
-        A lazy layer takes its input channels from its 5-D weight. What has several
-        names may come under one of them, or under each.
+        A lazy layer takes its input channels from its 5-D weight. An array with
+        several names may be given under one of them, or under each.
 
         Args:
             state_dict: arrays (MLX's, NumPy's or PyTorch's) under the names of
                 `state_dict()`.
             strict: whether missing and unexpected names are mismatches too.
-            assign: take the arrays themselves, and their floating dtypes, in place of
-                copies of the model's dtypes.
+            assign: store the given arrays themselves, with their floating dtypes,
+                instead of copies with the model's dtypes.
             cast: cast floating arrays to the model's floating dtypes, and integers to
                 its integers.
 

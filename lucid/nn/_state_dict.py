@@ -18,7 +18,7 @@ import numpy as np
 
 
 class IncompatibleKeys(NamedTuple):
-    """Names that the model has and the state dict lacks, and the other way round."""
+    """The names missing from a state dict, and those that the model does not have."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]

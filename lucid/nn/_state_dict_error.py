@@ -9,9 +9,9 @@ _SHOWN = 10  # of each kind
 
 
 class StateDictError(RuntimeError, ValueError):
-    """A state dict does not fit a model; a RuntimeError, as PyTorch raises.
+    """A state dict does not fit a model; a RuntimeError, as in PyTorch.
 
-    The message shows the first of many.
+    The message shows the first ten mismatches of each kind.
 
     Attributes:
         problems: every mismatch.

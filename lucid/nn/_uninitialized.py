@@ -10,7 +10,7 @@ import mlx.nn
 
 
 class UninitializedParameterError(RuntimeError):
-    """A lazy layer was asked for weights that its first call has yet to create."""
+    """A lazy layer was asked for weights that it has not created yet."""
 
     def __init__(self, what: str, layers: list[str]):
         super().__init__(

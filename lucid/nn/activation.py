@@ -36,7 +36,7 @@ class ReLU(_Inplace):
     """max(x, 0), elementwise.
 
     Args:
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -49,7 +49,7 @@ class ReLU(_Inplace):
 
 
 class GELU(Module):
-    """x * Phi(x), Phi the normal distribution function; see `F.gelu`.
+    """x * Phi(x), Phi being the normal distribution function; see `F.gelu`.
 
     Args:
         approximate: 'none' or 'tanh'.
@@ -71,7 +71,7 @@ class SiLU(_Inplace):
     """x * sigmoid(x), elementwise.
 
     Args:
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class LeakyReLU(Module):
 
     Args:
         negative_slope: the slope below zero.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
@@ -100,12 +100,12 @@ class LeakyReLU(Module):
 
 
 class PReLU(Module):
-    """x where x > 0, else weight * x, the weight being learned.
+    """x where x > 0, else weight * x, with a learned weight.
 
     Args:
-        num_parameters: 1, or the number of channels (the length of axis 1) for a
+        num_parameters: 1, or the number of channels (the length of axis 1) for one
             slope each.
-        init: what every slope begins with.
+        init: first value of the slopes.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -141,8 +141,8 @@ class ELU(Module):
     """x where x > 0, else alpha * (exp(x) - 1).
 
     Args:
-        alpha: minus the limit far below zero.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        alpha: minus the limit for large negative x.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
@@ -158,10 +158,10 @@ class ELU(Module):
 
 
 class SELU(_Inplace):
-    """`ELU` scaled so that it normalizes by itself; see `F.selu`.
+    """`ELU`, scaled so that networks normalize themselves; see `F.selu`.
 
     Args:
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -172,8 +172,8 @@ class CELU(Module):
     """x where x > 0, else alpha * (exp(x / alpha) - 1).
 
     Args:
-        alpha: minus the limit far below zero.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        alpha: minus the limit for large negative x.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
@@ -192,7 +192,7 @@ class Mish(_Inplace):
     """x * tanh(softplus(x)), elementwise.
 
     Args:
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class Hardswish(Module):
     """x * min(max(x + 3, 0), 6) / 6, elementwise.
 
     Args:
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def __init__(self, inplace: bool = False):
@@ -252,8 +252,7 @@ class Softmax(Module):
     """exp(x) / sum(exp(x)) along one axis.
 
     Args:
-        dim: the axis that sums to 1 afterwards. PyTorch guesses when it is None; Lucid
-            asks for it.
+        dim: the axis that sums to 1 afterwards. It must be given, unlike in PyTorch.
     """
 
     def __init__(self, dim: int):
@@ -271,7 +270,7 @@ class LogSoftmax(Module):
     """x - log(sum(exp(x))) along one axis.
 
     Args:
-        dim: the axis. PyTorch guesses when it is None; Lucid asks for it.
+        dim: the axis. It must be given, unlike in PyTorch.
     """
 
     def __init__(self, dim: int):

@@ -21,21 +21,21 @@ class DiceCELoss(Module):
     With `softmax` both losses and their gradients share one exponential.
 
     Args:
-        include_background: whether class 0 counts for the Dice loss.
+        include_background: whether to include class 0 in the Dice loss.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the Dice loss is of a sigmoid of the input.
-        softmax: whether the Dice loss is of a softmax of the input.
-        other_act: another function of the input that the Dice loss is of.
-        squared_pred: whether areas are sums of squares.
+        sigmoid: whether to apply a sigmoid for the Dice loss.
+        softmax: whether to apply a softmax for the Dice loss.
+        other_act: another function to apply to the input for the Dice loss.
+        squared_pred: whether to square the values in the denominator.
         jaccard: whether to divide by twice the union instead.
         reduction: 'mean' or 'sum'.
-        smooth_nr: what is added above.
-        smooth_dr: what is added below.
-        batch: whether areas are summed over the batch before they are divided.
-        weight: a factor for each class, class 0 included: of both losses.
-        lambda_dice: what the Dice loss is multiplied by.
-        lambda_ce: what the cross entropy is multiplied by.
-        label_smoothing: of the cross entropy.
+        smooth_nr: added to the numerator.
+        smooth_dr: added to the denominator.
+        batch: whether to sum over the batch before dividing.
+        weight: a factor for each class, with class 0, in both losses.
+        lambda_dice: weight of the Dice loss.
+        lambda_ce: weight of the cross entropy.
+        label_smoothing: label smoothing of the cross entropy.
 
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...)
@@ -125,22 +125,22 @@ class DiceFocalLoss(Module):
     """lambda_dice * `DiceLoss` + lambda_focal * `FocalLoss` (with sigmoids).
 
     Args:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the Dice loss is of a sigmoid of the input.
-        softmax: whether the Dice loss is of a softmax of the input.
-        other_act: another function of the input that the Dice loss is of.
-        squared_pred: whether areas are sums of squares.
+        sigmoid: whether to apply a sigmoid for the Dice loss.
+        softmax: whether to apply a softmax for the Dice loss.
+        other_act: another function to apply to the input for the Dice loss.
+        squared_pred: whether to square the values in the denominator.
         jaccard: whether to divide by twice the union instead.
         reduction: 'none', 'mean' or 'sum'.
-        smooth_nr: what is added above.
-        smooth_dr: what is added below.
-        batch: whether areas are summed over the batch before they are divided.
-        gamma: of the focal loss.
-        weight: a factor for each class that counts, or one for all: of both losses.
-        lambda_dice: what the Dice loss is multiplied by.
-        lambda_focal: what the focal loss is multiplied by.
-        alpha: of the focal loss.
+        smooth_nr: added to the numerator.
+        smooth_dr: added to the denominator.
+        batch: whether to sum over the batch before dividing.
+        gamma: as in `FocalLoss`.
+        weight: a factor for each included class, or one for all, in both losses.
+        lambda_dice: weight of the Dice loss.
+        lambda_focal: weight of the focal loss.
+        alpha: as in `FocalLoss`.
 
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...)

@@ -81,7 +81,7 @@ class ModuleList(Layers):
     """A list of layers whose parameters belong to the model that holds it.
 
     Args:
-        modules: the layers to begin with.
+        modules: the first layers.
 
     Example:
         >>> import lucid.nn as nn
@@ -102,12 +102,12 @@ Modules = Mapping[str, Layer] | Iterable[tuple[str, Layer]]
 
 
 class ModuleDict(Module):
-    """Layers under names, whose parameters belong to the model that holds it.
+    """A dict of layers, whose parameters belong to the model that holds it.
 
     Indexing, `keys`, `values`, `items`, `update`, `pop`, `len` and `in` are a dict's.
 
     Args:
-        modules: the layers to begin with: a mapping, or (name, module) pairs.
+        modules: the first layers: a mapping, or (name, module) pairs.
 
     Example:
         >>> import lucid.nn as nn

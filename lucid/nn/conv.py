@@ -33,10 +33,10 @@ class Conv3d(Layer):
         kernel_size: an int, or (depth, height, width).
         stride: step between outputs, in voxels.
         padding: voxels added on both sides of each axis, or 'valid' (none), or 'same'
-            (as many as keep the size; an odd one goes after; needs stride 1).
+            (keeps the size; an odd voxel is added at the end; needs stride 1).
         dilation: step between kernel taps, in voxels.
-        groups: blocks of channels that do not see each other; divides both channel
-            counts. `groups=in_channels` is a depthwise convolution.
+        groups: how many blocks of channels are convolved separately; divides both
+            channel counts. `groups=in_channels` is a depthwise convolution.
         bias: whether to add a learned number to each output channel.
         padding_mode: 'zeros', 'reflect', 'replicate' or 'circular'.
         device: 'cpu', 'gpu' (or 'metal'), an MLX device, or None for MLX's default when
@@ -156,7 +156,7 @@ class Conv3d(Layer):
             )
 
     def extra_repr(self) -> str:
-        """The arguments, those at their defaults left out."""
+        """The arguments that differ from their defaults, as PyTorch shows them."""
         text = (
             f"{self.in_channels}, {self.out_channels}, "
             f"kernel_size={self.kernel_size}, stride={self.stride}"

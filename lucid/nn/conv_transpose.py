@@ -40,14 +40,14 @@ class ConvTranspose3d(Layer):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: an int, or (depth, height, width).
-        stride: step between the voxels' kernels, in outputs.
-        padding: outputs left out on both sides of each axis.
-        output_padding: outputs more at the end of each axis; less than the stride or
-            the dilation.
-        groups: blocks of channels that do not see each other; divides both channel
-            counts.
+        stride: step between the kernels of neighboring voxels, in output voxels.
+        padding: output voxels removed on both sides of each axis.
+        output_padding: output voxels added at the end of each axis; less than the
+            stride or the dilation.
+        groups: how many blocks of channels are convolved separately; divides both
+            channel counts.
         bias: whether to add a learned number to each output channel.
-        dilation: step between kernel taps, in outputs.
+        dilation: step between kernel taps, in output voxels.
         padding_mode: 'zeros', as in PyTorch.
         device: as in `Conv3d`.
         dtype: as in `Conv3d`.
@@ -214,7 +214,7 @@ class ConvTranspose3d(Layer):
         return depth, height, width
 
     def extra_repr(self) -> str:
-        """The arguments, those at their defaults left out."""
+        """The arguments that differ from their defaults, as PyTorch shows them."""
         text = (
             f"{self.in_channels}, {self.out_channels}, "
             f"kernel_size={self.kernel_size}, stride={self.stride}"

@@ -19,10 +19,10 @@ class DeepSupervisionLoss(Module):
     The target is resampled ('nearest-exact') to the size of each output.
 
     Args:
-        loss: of an output and a target, both (N, C, D, H, W): `nn.DiceCELoss()` say.
-        weight_mode: 'same' weighs all outputs by 1, 'exp' by 1, 1/2, 1/4, 1/8 and then
-            1/16, 'two' by 1 and then 1/2.
-        weights: used instead if there are as many as outputs.
+        loss: a function of an output and a target, such as `nn.DiceCELoss()`.
+        weight_mode: the outputs' weights: 'same' 1 for all; 'exp' 1, 1/2, 1/4, 1/8 and
+            then 1/16; 'two' 1 and then 1/2.
+        weights: used instead of `weight_mode` if there are as many as outputs.
 
     Example:
         >>> import lucid, lucid.nn as nn

@@ -23,8 +23,8 @@ class Dropout(_Dropout):
     """In training, 0 with probability `p`, else x / (1 - p); see `F.dropout`.
 
     Args:
-        p: how likely an entry is to be dropped.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        p: probability of an entry to be dropped.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -40,8 +40,8 @@ class Dropout3d(_Dropout):
     """In training, whole channels 0 with probability `p`; see `F.dropout3d`.
 
     Args:
-        p: how likely a channel of a volume is to be dropped.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        p: probability of a channel of a volume to be dropped.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -56,8 +56,8 @@ class AlphaDropout(_Dropout):
     """Dropout that keeps mean 0 and variance 1; see `F.alpha_dropout`.
 
     Args:
-        p: how likely an entry is to be dropped.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        p: probability of an entry to be dropped.
+        inplace: accepted as in PyTorch; the result is always a new array.
     """
 
     def forward(self, input: Tensor) -> Tensor:

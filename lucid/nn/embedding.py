@@ -26,14 +26,14 @@ class Embedding(Layer):
     Args:
         num_embeddings: how many indices there are.
         embedding_dim: length of a vector.
-        padding_idx: an index whose vector begins as zeros and is not trained.
-        max_norm: must be None: a look-up changes no weight.
-        norm_type: of `max_norm`.
+        padding_idx: an index whose vector starts as zeros and is not trained.
+        max_norm: must be None: PyTorch's changes the weight at each look-up.
+        norm_type: accepted as in PyTorch; belongs to `max_norm`.
         scale_grad_by_freq: whether a vector's gradient is divided by how often it is
             looked up in a call.
         sparse: must be False: MLX has no sparse gradients.
-        _weight: the vectors to begin with.
-        _freeze: whether they are not to be trained.
+        _weight: the first values of the vectors.
+        _freeze: whether to freeze the vectors.
         device: 'cpu', 'gpu' (or 'metal'), an MLX device, or None for MLX's default when
             called.
         dtype: float32 (None), float16 or bfloat16.
@@ -47,7 +47,7 @@ class Embedding(Layer):
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a value that is out of range, or is not done here.
+        ValueError: a value that is out of range or not supported.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -119,9 +119,9 @@ class Embedding(Layer):
 
         Args:
             embeddings: the vectors.
-            freeze: whether they are not to be trained.
+            freeze: whether to freeze them.
             padding_idx: an index whose vector is not trained.
-            max_norm: as in the class, and so all others.
+            max_norm: as in the class.
             norm_type: as in the class.
             scale_grad_by_freq: as in the class.
             sparse: as in the class.
@@ -163,7 +163,7 @@ class Embedding(Layer):
             )
 
     def extra_repr(self) -> str:
-        """The arguments, those at their defaults left out."""
+        """The arguments that differ from their defaults, as PyTorch shows them."""
         text = f"{self.num_embeddings}, {self.embedding_dim}"
         if self.padding_idx is not None:
             text += f", padding_idx={self.padding_idx}"

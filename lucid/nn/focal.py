@@ -11,21 +11,21 @@ from lucid.nn.segmentation import Comparing, Weight, class_weight
 
 
 class FocalLoss(Comparing):
-    """-(1 - q)^gamma log(q), q the probability of what the target says.
+    """-(1 - q)^gamma * log(q), where q is the predicted probability of the target.
 
-    Lin et al., 2017: a cross entropy in which what is already right counts little.
+    Lin et al., 2017: a cross entropy that weights down what is already right.
 
     Args:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
-        gamma: how little; 0 is a cross entropy.
-        alpha: a weight in [0, 1] of the positive voxels, the negative ones weighing
-            1 - alpha (with a softmax, of the classes but the first); or one for each
-            class that counts.
-        weight: a factor for each class that counts, or one for all; a buffer.
-        reduction: 'none', 'mean' or 'sum' (of the means of each class's volume).
-        use_softmax: whether classes exclude each other; else each has a sigmoid.
-        ignore_index: voxels with this index do not count.
+        gamma: how strongly; 0 is the cross entropy.
+        alpha: a weight in [0, 1] of positive voxels, 1 - alpha being that of negative
+            ones (with a softmax, of all classes but the first and of the first); or
+            one for each included class.
+        weight: a factor for each included class, or one for all; a buffer.
+        reduction: 'none', 'mean' or 'sum' (of the means of each class and volume).
+        use_softmax: whether to use a softmax over classes; else a sigmoid for each.
+        ignore_index: voxels with this index are ignored.
 
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...)

@@ -55,11 +55,11 @@ class _Affine(Layer):
 class GroupNorm(_Affine):
     """(x - mean) / sqrt(variance + eps) * weight + bias, for each group and volume.
 
-    Mean and variance (of n) are those of all channels of a group together. Wu & He
+    Mean and variance (biased) are those of all channels of a group together. Wu & He
     (2018).
 
     Args:
-        num_groups: into how many groups the channels are divided.
+        num_groups: number of groups into which the channels are divided.
         num_channels: channels of the input.
         eps: added to the variance.
         affine: whether to have weight and bias, a number for each channel.

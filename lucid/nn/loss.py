@@ -41,11 +41,11 @@ class MSELoss(Loss):
 
 
 class SmoothL1Loss(Loss):
-    """A square near zero and a line beyond; see `F.smooth_l1_loss`.
+    """Squared near zero and linear beyond; see `F.smooth_l1_loss`.
 
     Args:
         reduction: 'none', 'mean' or 'sum'.
-        beta: where the square ends.
+        beta: the error at which the loss becomes linear.
     """
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0):
@@ -57,11 +57,11 @@ class SmoothL1Loss(Loss):
 
 
 class HuberLoss(Loss):
-    """`SmoothL1Loss` times where its square ends; see `F.huber_loss`.
+    """`SmoothL1Loss(beta=delta)`, times delta; see `F.huber_loss`.
 
     Args:
         reduction: 'none', 'mean' or 'sum'.
-        delta: where the square ends.
+        delta: the error at which the loss becomes linear.
     """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
@@ -73,7 +73,7 @@ class HuberLoss(Loss):
 
 
 class BCELoss(Loss):
-    """Cross entropy of probabilities of two classes; see `F.binary_cross_entropy`.
+    """Binary cross entropy of probabilities; see `F.binary_cross_entropy`.
 
     Args:
         weight: factors that broadcast against the input; a buffer.
@@ -91,14 +91,14 @@ class BCELoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """Cross entropy of scores of two classes.
+    """Binary cross entropy of scores (logits).
 
     See `F.binary_cross_entropy_with_logits`.
 
     Args:
         weight: factors that broadcast against the input; a buffer.
         reduction: 'none', 'mean' or 'sum'.
-        pos_weight: factors of the positive class's term, likewise.
+        pos_weight: factors of the positive class's term; a buffer.
     """
 
     weight: Tensor | None
@@ -121,11 +121,11 @@ class BCEWithLogitsLoss(Loss):
 
 
 class NLLLoss(Loss):
-    """Cross entropy of logarithms of probabilities; see `F.nll_loss`.
+    """Cross entropy of log-probabilities; see `F.nll_loss`.
 
     Args:
         weight: a factor for each class; a buffer.
-        ignore_index: voxels with this index do not count.
+        ignore_index: voxels with this index are ignored.
         reduction: 'none', 'mean' or 'sum'.
     """
 
@@ -146,11 +146,11 @@ class NLLLoss(Loss):
 
 
 class CrossEntropyLoss(Loss):
-    """Cross entropy of scores of classes; see `F.cross_entropy`.
+    """Cross entropy of the scores (logits) of classes; see `F.cross_entropy`.
 
     Args:
         weight: a factor for each class; a buffer.
-        ignore_index: voxels with this index do not count.
+        ignore_index: voxels with this index are ignored.
         reduction: 'none', 'mean' or 'sum'.
         label_smoothing: how much of each target is spread over all classes.
 

@@ -12,9 +12,9 @@ from lucid.nn.functional.conv import channels_of
 class BatchNorm3d(ChannelNorm):
     """(x - mean) / sqrt(variance + eps) * weight + bias, for each channel.
 
-    In training, mean and variance (of n) are the batch's, and the running statistics
-    move towards them; in evaluation they are the running ones (variance of n - 1).
-    Ioffe & Szegedy (2015).
+    In training, mean and variance (biased) are the batch's, and the running statistics
+    move towards its mean and unbiased variance. In evaluation, the running statistics
+    are used. Ioffe & Szegedy (2015).
 
     Inside `mx.checkpoint` the running statistics move twice a step, as in PyTorch;
     inside `mx.vmap` they cannot move: call `eval()` before.
@@ -22,7 +22,7 @@ class BatchNorm3d(ChannelNorm):
     Args:
         num_features: channels of the input.
         eps: added to the variance.
-        momentum: how far running statistics move at each batch; None for the mean of
+        momentum: weight of a batch in the running statistics; None for the mean of
             all batches.
         affine: whether to have weight and bias.
         track_running_stats: whether to have running statistics; without, evaluation
@@ -109,7 +109,7 @@ class LazyBatchNorm3d(LazyModule, BatchNorm3d):
     """A BatchNorm3d that infers num_features from the first input, or a state dict.
 
     Args:
-        eps: as in `BatchNorm3d`, and so all others.
+        eps: as in `BatchNorm3d`.
         momentum: as in `BatchNorm3d`.
         affine: as in `BatchNorm3d`.
         track_running_stats: as in `BatchNorm3d`.
@@ -145,14 +145,14 @@ class LazyBatchNorm3d(LazyModule, BatchNorm3d):
 class InstanceNorm3d(ChannelNorm):
     """(x - mean) / sqrt(variance + eps) * weight + bias, for each channel and volume.
 
-    Mean and variance (of n) are the volume's. With `track_running_stats`, running ones
-    move towards their means in training and are used in evaluation (see `BatchNorm3d`
-    on `mx.checkpoint` and `mx.vmap`). Ulyanov, Vedaldi & Lempitsky (2016).
+    Mean and variance (biased) are the volume's. With `track_running_stats`, running
+    statistics move towards their means in training and are used in evaluation (see
+    `BatchNorm3d` on `mx.checkpoint` and `mx.vmap`). Ulyanov et al. (2016).
 
     Args:
-        num_features: channels of the input; of no importance without arrays.
+        num_features: channels of the input; not used without weight or statistics.
         eps: added to the variance.
-        momentum: how far running statistics move at each batch.
+        momentum: weight of a batch in the running statistics.
         affine: whether to have weight and bias.
         track_running_stats: whether to have running statistics.
         device: 'cpu', 'gpu' (or 'metal'), an MLX device, or None for MLX's default when
@@ -221,7 +221,7 @@ class LazyInstanceNorm3d(LazyModule, InstanceNorm3d):
     statistics by default.
 
     Args:
-        eps: as in `InstanceNorm3d`, and so all others.
+        eps: as in `InstanceNorm3d`.
         momentum: as in `InstanceNorm3d`.
         affine: as in `InstanceNorm3d`.
         track_running_stats: as in `InstanceNorm3d`.

@@ -29,7 +29,7 @@ class ParameterList(Layers):
     It indexes, slices, appends, inserts, pops and adds as a ModuleList does.
 
     Args:
-        values: the arrays to begin with.
+        values: the first arrays.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -66,12 +66,12 @@ class ParameterList(Layers):
 
 
 class ParameterDict(Module):
-    """Arrays under names, which are parameters of the model that holds it.
+    """A dict of arrays that are parameters of the model that holds it.
 
     Indexing, `keys`, `values`, `items`, `update`, `pop`, `len` and `in` are a dict's.
 
     Args:
-        parameters: the arrays to begin with: a mapping, or (name, array) pairs.
+        parameters: the first arrays: a mapping, or (name, array) pairs.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -113,7 +113,7 @@ class ParameterDict(Module):
 
         Args:
             parameters: a mapping of arrays, or (name, array) pairs.
-            strict: MLX's; taken and without meaning here.
+            strict: MLX's; accepted and ignored.
         """
         found = pairs("parameters", parameters)
         for name, value in found:

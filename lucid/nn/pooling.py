@@ -23,8 +23,8 @@ class MaxPool3d(Module):
         stride: step between windows; None is `kernel_size`.
         padding: voxels of -inf added on both sides, at most half of `kernel_size`.
         dilation: step between a window's voxels.
-        return_indices: whether to return where each largest voxel is, too.
-        ceil_mode: whether a last window may stick out of the padded volume.
+        return_indices: whether to also return the index of each largest voxel.
+        ceil_mode: whether the last window may extend beyond the padded volume.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -59,7 +59,7 @@ class MaxPool3d(Module):
         self.ceil_mode = flag("ceil_mode", ceil_mode)
 
     def forward(self, input: Tensor) -> Any:
-        """The largest voxels, with their places where `return_indices` is True."""
+        """The largest voxels, and with `return_indices` their indices."""
         return F.max_pool3d(
             input,
             self.kernel_size,
@@ -86,9 +86,9 @@ class AvgPool3d(Module):
         kernel_size: an int, or (depth, height, width), of the window.
         stride: step between windows; None is `kernel_size`.
         padding: voxels of 0 added on both sides, at most half of `kernel_size`.
-        ceil_mode: whether a last window may stick out of the padded volume.
-        count_include_pad: whether the padding's voxels count.
-        divisor_override: what sums are divided by, instead of the count of voxels.
+        ceil_mode: whether the last window may extend beyond the padded volume.
+        count_include_pad: whether to count the padding's voxels.
+        divisor_override: divides the sums, instead of the count of voxels.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -142,7 +142,7 @@ class AdaptiveMaxPool3d(Module):
 
     Args:
         output_size: an int, or (depth, height, width), None for the input's.
-        return_indices: whether to return where each largest voxel is, too.
+        return_indices: whether to also return the index of each largest voxel.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -160,7 +160,7 @@ class AdaptiveMaxPool3d(Module):
         self.return_indices = flag("return_indices", return_indices)
 
     def forward(self, input: Tensor) -> Any:
-        """The largest voxels, with their places where `return_indices` is True."""
+        """The largest voxels, and with `return_indices` their indices."""
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
 
     def extra_repr(self) -> str:

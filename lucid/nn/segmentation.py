@@ -85,23 +85,23 @@ class _Overlapping(Comparing):
 
 
 class DiceLoss(_Overlapping):
-    """1 - (2 common area + smooth_nr) / (sum of areas + smooth_dr), for each class.
+    """1 - (2 * intersection + smooth_nr) / (sum of sizes + smooth_dr), for each class.
 
     Args:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input first goes through a sigmoid.
-        softmax: whether the input first goes through a softmax.
-        other_act: another function that the input first goes through.
-        squared_pred: whether areas are sums of squares.
-        jaccard: whether to divide by twice the union instead (a Jaccard index).
+        sigmoid: whether to apply a sigmoid to the input.
+        softmax: whether to apply a softmax to the input.
+        other_act: another function to apply to the input.
+        squared_pred: whether to square the values in the denominator.
+        jaccard: whether to divide by twice the union instead (Jaccard index).
         reduction: 'none', 'mean' or 'sum', over volumes and classes.
-        smooth_nr: what is added above.
-        smooth_dr: what is added below.
-        batch: whether areas are summed over the batch before they are divided.
-        weight: a factor for each class that counts, or one for all; a buffer.
-        soft_label: whether targets between 0 and 1 are meant (Wang et al., 2023).
-        ignore_index: voxels with this index do not count.
+        smooth_nr: added to the numerator.
+        smooth_dr: added to the denominator.
+        batch: whether to sum over the batch before dividing.
+        weight: a factor for each included class, or one for all; a buffer.
+        soft_label: whether targets are between 0 and 1 (Wang et al., 2023).
+        ignore_index: voxels with this index are ignored.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -162,23 +162,23 @@ class DiceLoss(_Overlapping):
 
 
 class GeneralizedDiceLoss(_Overlapping):
-    """Dice loss of all classes at once, each weighed by how rare it is.
+    """Dice loss over all classes, each weighted by its rarity.
 
-    Sudre et al., 2017. An absent class weighs as the heaviest that is present.
+    Sudre et al., 2017. An absent class has the largest weight of those present.
 
     Args:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input first goes through a sigmoid.
-        softmax: whether the input first goes through a softmax.
-        other_act: another function that the input first goes through.
-        w_type: a class weighs 1 / volume^2 ('square'), 1 / volume ('simple') or 1
-            ('uniform').
+        sigmoid: whether to apply a sigmoid to the input.
+        softmax: whether to apply a softmax to the input.
+        other_act: another function to apply to the input.
+        w_type: a class has the weight 1 / volume^2 ('square'), 1 / volume ('simple')
+            or 1 ('uniform').
         reduction: 'none', 'mean' or 'sum', over the volumes.
-        smooth_nr: what is added above.
-        smooth_dr: what is added below.
-        batch: whether areas are summed over the batch before they are divided.
-        soft_label: whether targets between 0 and 1 are meant.
+        smooth_nr: added to the numerator.
+        smooth_dr: added to the denominator.
+        batch: whether to sum over the batch before dividing.
+        soft_label: whether targets are between 0 and 1.
     """
 
     def __init__(
@@ -216,24 +216,25 @@ class GeneralizedDiceLoss(_Overlapping):
 
 
 class TverskyLoss(_Overlapping):
-    """1 - common area / (common + alpha * false positives + beta * false negatives).
+    """1 - TP / (TP + alpha * FP + beta * FN), with true (T) and false (F) predictions.
 
-    Salehi et al., 2017. Both at 1/2 it is the Dice loss; more `beta` favors recall.
+    Salehi et al., 2017. At alpha = beta = 1/2 it is the Dice loss; a larger
+    `beta` favors recall.
 
     Args:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
-        sigmoid: whether the input first goes through a sigmoid.
-        softmax: whether the input first goes through a softmax.
-        other_act: another function that the input first goes through.
+        sigmoid: whether to apply a sigmoid to the input.
+        softmax: whether to apply a softmax to the input.
+        other_act: another function to apply to the input.
         alpha: weight of false positives.
         beta: weight of false negatives.
         reduction: 'none', 'mean' or 'sum', over volumes and classes.
-        smooth_nr: what is added above.
-        smooth_dr: what is added below.
-        batch: whether areas are summed over the batch before they are divided.
-        soft_label: whether targets between 0 and 1 are meant.
-        ignore_index: voxels with this index do not count.
+        smooth_nr: added to the numerator.
+        smooth_dr: added to the denominator.
+        batch: whether to sum over the batch before dividing.
+        soft_label: whether targets are between 0 and 1.
+        ignore_index: voxels with this index are ignored.
     """
 
     def __init__(

@@ -101,16 +101,16 @@ class Summary:
 
 
 def summary(model: mlx.nn.Module, *inputs: Any, **kwargs: Any) -> Summary:
-    """A table of what each layer would produce, hold and compute for an input.
+    """A table of each layer's output, parameters, multiply-adds and memory.
 
-    Nothing is computed, and nothing about the model changes: lazy layers are as lazy
-    afterwards. Multiply-adds are those of convolutions and linear maps, half of what
-    PyTorch's flop counter says; norms, pools and interpolation count as nothing beside
-    them. Memory is that of the outputs, which training keeps for the gradients.
+    Nothing is computed and the model does not change: lazy layers stay lazy.
+    Multiply-adds are those of convolutions and linear maps, half of what PyTorch's flop
+    counter says; norms, pools and interpolation are not counted. Memory is that of the
+    outputs, which training keeps for the gradients.
 
     Args:
         model: a module of Lucid's or MLX's.
-        inputs: the call's arguments: arrays, or shapes standing for arrays of the
+        inputs: the call's arguments: arrays, or shapes in place of arrays of the
             model's dtype.
         kwargs: likewise, by keyword.
 

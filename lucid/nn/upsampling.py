@@ -12,12 +12,12 @@ class Upsample(Module):
     """Resample volumes to a size, or by a factor; see `F.interpolate`.
 
     Args:
-        size: of the output: an int, or (depth, height, width).
-        scale_factor: how many times the input's size instead: a number, or three.
+        size: size of the output: an int, or (depth, height, width).
+        scale_factor: the output's size over the input's, instead: one number or three.
         mode: 'nearest', 'nearest-exact', 'trilinear' or 'area'.
         align_corners: for 'trilinear', whether the centers of the outermost voxels
             coincide with the outputs'.
-        recompute_scale_factor: whether voxels lie where the rounded sizes have them.
+        recompute_scale_factor: whether to recompute the scale from the rounded sizes.
 
     Shape:
         - input: (N, C, D, H, W)

@@ -19,10 +19,10 @@ import mlx.core as mx
 
 
 def load_program(path: str | os.PathLike[str]) -> Program:
-    """A network that `torch.export.save` wrote, with no PyTorch installed.
+    """Load a network that `torch.export.save` wrote, without PyTorch.
 
-    Its parameters and buffers bear PyTorch's names. It is called, trained, cast,
-    frozen, summarized and saved as any module; `train()` and `eval()` switch dropout
+    Its parameters and buffers have PyTorch's names. It is called, trained, cast,
+    frozen, summarized and saved like any module; `train()` and `eval()` switch dropout
     and batch normalization whichever mode it was exported in. Only JSON and raw bytes
     are read, nothing in the file is executed.
 
@@ -34,8 +34,8 @@ def load_program(path: str | os.PathLike[str]) -> Program:
         The network, in the mode that it was exported in.
 
     Raises:
-        CheckpointError: if the file is damaged, or has an operation that Lucid lacks:
-            the message lists each with its count and the line of your code it is from.
+        CheckpointError: if the file is damaged, or has operations that Lucid lacks: the
+            message lists each with its count and the line of your code it is from.
         FileNotFoundError: if there is no such file.
 
     Example:

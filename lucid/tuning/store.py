@@ -41,10 +41,10 @@ _file_table: Table = {}
 
 
 def get_autotune_state() -> mx.array:
-    """What `lucid.autotune` went by so far: bytes (of JSON) for a checkpoint.
+    """What `lucid.autotune` has measured so far: bytes (of JSON) for a checkpoint.
 
-    Training that is resumed is exact only if the same formulations compute it: where
-    they are measured, restore them before the first step, on any machine.
+    Resumed training gives the same numbers only if the same algorithms compute them:
+    restore this state before the first step, on any machine.
 
     Example:
         >>> import lucid
@@ -56,9 +56,9 @@ def get_autotune_state() -> mx.array:
 
 
 def set_autotune_state(new_state: mx.array) -> None:
-    """Go by what `get_autotune_state` returned, in place of what was measured here.
+    """Use what `get_autotune_state` returned instead of what was measured here.
 
-    It does not enter the file in the cache folder.
+    It is not written to the file in the cache folder.
 
     Raises:
         TypeError: if `new_state` is not what `get_autotune_state` returned.

@@ -16,18 +16,18 @@ _switched: bool | None = None  # by `autotune`; None leaves it to the variable
 
 
 def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
-    """Measure which formulation of a convolution is the fastest, instead of rules.
+    """Choose the fastest algorithm of each convolution by measuring, not by rules.
 
-    The first call of a convolution of a geometry, dtype and pass times every
-    formulation that fits on random arrays, and remembers the fastest for good. As a
-    context, it is switched back at its end. `LUCID_AUTOTUNE=1` switches it on without a
+    The first call of a convolution with new shapes or a new dtype times every
+    algorithm that fits, on random arrays, and remembers the fastest. As a context
+    manager, it is switched back at the end. `LUCID_AUTOTUNE=1` switches it on without a
     change to the program.
 
     Args:
         enabled: whether to measure from here on.
 
     Raises:
-        TypeError: if `enabled` is no bool.
+        TypeError: if `enabled` is not a bool.
 
     Example:
         >>> import lucid

@@ -35,7 +35,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x * Phi(x), Phi the normal distribution function (Hendrycks & Gimpel, 2016).
+    """x * Phi(x), Phi being the normal distribution (Hendrycks & Gimpel, 2016).
 
     Args:
         input: any floating array.
@@ -71,7 +71,7 @@ def leaky_relu(
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where x > 0, else weight * x, the weight being learned (He et al., 2015).
+    """x where x > 0, else weight * x, with a learned weight (He et al., 2015).
 
     Args:
         input: any floating array.
@@ -115,7 +115,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """`elu` scaled so that it normalizes by itself (Klambauer et al., 2017)."""
+    """`elu`, scaled so that networks normalize themselves (Klambauer et al., 2017)."""
     return _SELU_SCALE * elu(input, _SELU_ALPHA)
 
 

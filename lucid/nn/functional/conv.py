@@ -35,9 +35,9 @@ def conv3d(
         bias: one number for each output channel, of the same dtype.
         stride: step between outputs, in voxels.
         padding: voxels added on both sides of each axis, or 'valid' (none), or 'same'
-            (as many as keep the size; an odd one goes after; needs stride 1).
+            (keeps the size; an odd voxel is added at the end; needs stride 1).
         dilation: step between kernel taps, in voxels.
-        groups: blocks of channels that do not see each other.
+        groups: how many blocks of channels are convolved separately.
         padding_mode: 'zeros', 'reflect', 'replicate' or 'circular'.
 
     Shape:

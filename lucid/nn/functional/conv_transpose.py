@@ -27,12 +27,12 @@ def conv_transpose3d(
         input: volumes, float32, float16 or bfloat16.
         weight: kernels of the same dtype.
         bias: one number for each output channel, of the same dtype.
-        stride: step between the voxels' kernels, in outputs.
-        padding: outputs left out on both sides of each axis.
+        stride: step between the kernels of neighboring voxels, in output voxels.
+        padding: output voxels removed on both sides of each axis.
         output_padding: outputs more at the end of each axis; less than the stride or
             the dilation. Several sizes become one by a stride: this says which.
-        groups: blocks of channels that do not see each other.
-        dilation: step between kernel taps, in outputs.
+        groups: how many blocks of channels are convolved separately.
+        dilation: step between kernel taps, in output voxels.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0

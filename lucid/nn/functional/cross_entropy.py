@@ -18,7 +18,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """-input[target]: the cross entropy of logarithms of probabilities.
+    """-input[target], the cross entropy of log-probabilities.
 
     Arguments, shapes and errors as for `cross_entropy`; `target` has class indices.
     """
@@ -47,7 +47,7 @@ def cross_entropy(
         input: scores (logits).
         target: class indices, in any integer dtype, or probabilities of the classes.
         weight: a factor for each class; the mean is over the factors of the targets.
-        ignore_index: voxels with this index do not count.
+        ignore_index: voxels with this index are ignored.
         reduction: 'none', 'mean' or 'sum'.
         label_smoothing: how much of each target is spread over all classes, in [0, 1].
 

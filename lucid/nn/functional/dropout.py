@@ -19,9 +19,9 @@ def dropout(
 
     Args:
         input: float32, float16 or bfloat16, of any shape.
-        p: how likely an entry is to be dropped.
+        p: probability of an entry to be dropped.
         training: whether to drop at all.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -47,9 +47,9 @@ def dropout3d(
 
     Args:
         input: float32, float16 or bfloat16.
-        p: how likely a channel of a volume is to be dropped.
+        p: probability of a channel of a volume to be dropped.
         training: whether to drop at all.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -88,9 +88,9 @@ def alpha_dropout(
 
     Args:
         input: float32, float16 or bfloat16, of any shape.
-        p: how likely an entry is to be dropped.
+        p: probability of an entry to be dropped.
         training: whether to drop at all.
-        inplace: accepted for PyTorch's sake; the result is always a new array.
+        inplace: accepted as in PyTorch; the result is always a new array.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.

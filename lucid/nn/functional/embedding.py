@@ -20,10 +20,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Vectors that are 1 at their class and 0 elsewhere, along a new last axis.
 
     Args:
-        tensor: class indices, of an integer dtype. What is no class becomes a row of
-            zeros: looking would compute the array.
-        num_classes: how many classes there are; -1 computes the array and takes as
-            many as its largest index needs.
+        tensor: class indices, of an integer dtype. An invalid index becomes a row of
+            zeros: checking would evaluate the array.
+        num_classes: number of classes; -1 evaluates the array and takes as many as
+            its largest index needs.
 
     Shape:
         - tensor: any
@@ -62,12 +62,12 @@ def embedding(
     """The rows of `weight` at the indices.
 
     Args:
-        input: indices below V, of an integer dtype. At what is no index, the output is
-            NaN: looking would compute the array.
+        input: indices below V, of an integer dtype. At invalid indices, the output is
+            NaN: checking would evaluate the array.
         weight: a row for each index.
         padding_idx: an index whose row has no gradient.
-        max_norm: must be None: a look-up changes no weight.
-        norm_type: of `max_norm`.
+        max_norm: must be None: PyTorch's changes the weight at each look-up.
+        norm_type: accepted as in PyTorch; belongs to `max_norm`.
         scale_grad_by_freq: whether a row's gradient is divided by how often it is
             looked up in this call.
         sparse: must be False: MLX has no sparse gradients.

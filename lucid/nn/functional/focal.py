@@ -28,7 +28,7 @@ def focal_loss(
     use_softmax: bool = False,
     **comparison: Any,
 ) -> Tensor:
-    """-(1 - q)^gamma log(q), q the probability of what the target says.
+    """-(1 - q)^gamma * log(q), where q is the predicted probability of the target.
 
     Lin et al., 2017; the options of `nn.FocalLoss`.
     """

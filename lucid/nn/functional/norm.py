@@ -41,11 +41,11 @@ def batch_norm(
         input: float32, float16 or bfloat16.
         running_mean: in training, moved towards the batch's mean, in place:
             running = (1 - momentum) * running + momentum * mean. Else it is the mean.
-        running_var: likewise, towards the variance of n - 1.
+        running_var: likewise, towards the unbiased variance.
         weight: a factor for each channel; None is 1.
-        bias: a summand for each channel; None is 0.
-        training: whether to use the batch's mean and variance (of n).
-        momentum: how far running statistics move.
+        bias: added to each channel; None is 0.
+        training: whether to use the batch's mean and (biased) variance.
+        momentum: weight of the batch in the running statistics.
         eps: added to the variance; in training, more than 0.
 
     Shape:
@@ -110,11 +110,11 @@ def instance_norm(
         input: float32, float16 or bfloat16.
         running_mean: moved, in place, towards the volumes' mean of means as in
             `batch_norm`; without `use_input_stats` it is the mean.
-        running_var: likewise, towards the mean of the variances of n - 1.
+        running_var: likewise, towards the mean of the unbiased variances.
         weight: a factor for each channel; None is 1.
-        bias: a summand for each channel; None is 0.
-        use_input_stats: whether to use each volume's mean and variance (of n).
-        momentum: how far running statistics move.
+        bias: added to each channel; None is 0.
+        use_input_stats: whether to use each volume's mean and (biased) variance.
+        momentum: weight of the batch in the running statistics.
         eps: added to the variance.
 
     Shape:
@@ -163,9 +163,9 @@ def group_norm(
 
     Args:
         input: float32, float16 or bfloat16.
-        num_groups: into how many groups the channels are divided.
+        num_groups: number of groups into which the channels are divided.
         weight: a factor for each channel; None is 1.
-        bias: a summand for each channel; None is 0.
+        bias: added to each channel; None is 0.
         eps: added to the variance.
 
     Shape:
@@ -208,7 +208,7 @@ def layer_norm(
         input: float32, float16 or bfloat16.
         normalized_shape: the last axes' lengths.
         weight: a factor for each entry of these axes; None is 1.
-        bias: a summand for each entry of these axes; None is 0.
+        bias: added to each entry of these axes; None is 0.
         eps: added to the variance.
 
     Shape:

@@ -43,8 +43,8 @@ def max_pool3d(
         stride: step between windows; None is `kernel_size`.
         padding: voxels of -inf added on both sides, at most half of `kernel_size`.
         dilation: step between a window's voxels.
-        ceil_mode: whether a last window may stick out of the padded volume.
-        return_indices: whether to return where each largest voxel is, too.
+        ceil_mode: whether the last window may extend beyond the padded volume.
+        return_indices: whether to also return the index of each largest voxel.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -85,9 +85,9 @@ def avg_pool3d(
         kernel_size: an int, or (depth, height, width), of the window.
         stride: step between windows; None is `kernel_size`.
         padding: voxels of 0 added on both sides, at most half of `kernel_size`.
-        ceil_mode: whether a last window may stick out of the padded volume.
-        count_include_pad: whether the padding's voxels count.
-        divisor_override: what sums are divided by, instead of the count of voxels.
+        ceil_mode: whether the last window may extend beyond the padded volume.
+        count_include_pad: whether to count the padding's voxels.
+        divisor_override: divides the sums, instead of the count of voxels.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0
@@ -112,7 +112,7 @@ def adaptive_max_pool3d(
     Args:
         input: float32, float16 or bfloat16.
         output_size: an int, or (depth, height, width), None for the input's.
-        return_indices: whether to return where each largest voxel is, too.
+        return_indices: whether to also return the index of each largest voxel.
 
     Shape:
         - input: (N, C, D, H, W) or (C, D, H, W); N may be 0

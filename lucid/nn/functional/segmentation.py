@@ -32,12 +32,12 @@ class Comparison:
     """How scores become what a target is compared with.
 
     Attributes:
-        include_background: whether class 0 counts.
+        include_background: whether to include class 0.
         to_onehot_y: whether the target holds class indices.
         sigmoid: whether the scores first go through a sigmoid.
         softmax: whether the scores first go through a softmax.
         other_act: another function that the scores first go through.
-        ignore_index: voxels with this index do not count. Where the target is one-hot,
+        ignore_index: voxels with this index are ignored. Where the target is one-hot,
             voxels of this class; for an index that is no class, voxels of none.
     """
 
@@ -189,7 +189,7 @@ def dice_loss(
     scores: Normalized | None = None,
     **comparison: Any,
 ) -> Tensor:
-    """1 - (2 common area + smooth_nr) / (sum of areas + smooth_dr), for each class.
+    """1 - (2 * intersection + smooth_nr) / (sum of sizes + smooth_dr), for each class.
 
     Milletari et al., 2016; the options of `nn.DiceLoss`. `scores` is for a softmax that
     another loss needs too.
@@ -223,7 +223,7 @@ def generalized_dice_loss(
     soft_label: bool = False,
     **comparison: Any,
 ) -> Tensor:
-    """Dice loss of all classes at once, each weighed by how rare it is.
+    """Dice loss over all classes, each weighted by its rarity.
 
     Sudre et al., 2017; the options of `nn.GeneralizedDiceLoss`.
     """
@@ -262,7 +262,7 @@ def tversky_loss(
     soft_label: bool = False,
     **comparison: Any,
 ) -> Tensor:
-    """1 - common area / (common + alpha * false positives + beta * false negatives).
+    """1 - TP / (TP + alpha * FP + beta * FN), with true (T) and false (F) predictions.
 
     Salehi et al., 2017; the options of `nn.TverskyLoss`.
     """

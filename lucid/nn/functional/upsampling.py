@@ -43,18 +43,17 @@ def interpolate(
 
     Args:
         input: volumes, float32, float16 or bfloat16; the nearest modes copy voxels of
-            any dtype, labels say.
-        size: of the output: an int, or (depth, height, width).
-        scale_factor: how many times the input's size instead, rounded down: a number,
-            or three.
+            any dtype, such as labels.
+        size: size of the output: an int, or (depth, height, width).
+        scale_factor: the output's size over the input's, instead (rounded down): one
+            number or three.
         mode: 'nearest' takes the voxel below an output's corner, 'nearest-exact' the
-            one below its center, 'trilinear' goes straight between the voxels around
-            it, and 'area' takes the mean of all it covers.
+            one below its center, 'trilinear' interpolates linearly between the voxels
+            around it, and 'area' takes the mean of the voxels it covers.
         align_corners: for 'trilinear', whether the centers of the outermost voxels
             coincide with the outputs' (True), or the borders of the volumes do (False).
-        recompute_scale_factor: whether voxels lie where the rounded sizes have them
-            (True), or exactly `scale_factor` apart (False).
-        antialias: accepted for PyTorch's sake; must be False, as for its volumes.
+        recompute_scale_factor: whether to recompute the scale from the rounded sizes.
+        antialias: must be False, as in PyTorch for volumes.
 
     Shape:
         - input: (N, C, D, H, W); N may be 0
