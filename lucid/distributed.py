@@ -1,7 +1,7 @@
 """Data parallel training: the same weights on every rank, lazy layers included.
 
-The engine is MLX's: start the script with `mlx.launch -n 2 -- python train.py`, give
-each rank its share of the batch, and average the gradients with
+MLX does the communication: start the script with `mlx.launch -n 2 -- python train.py`,
+give each rank its share of the batch, and average the gradients with
 `mlx.nn.average_gradients(grads)` before `optimizer.update`.
 """
 
@@ -38,7 +38,7 @@ def materialize(
 
     Args:
         model: the model, lazy or not.
-        inputs: as for `nn.materialize`, each rank's own; only channels must agree.
+        inputs: as for `nn.materialize`; may differ between ranks in all but channels.
         group: the ranks; None for all.
         kwargs: as for `nn.materialize`.
 
@@ -47,7 +47,7 @@ def materialize(
 
     Raises:
         Exception: what `nn.materialize` raised, on the rank where it did.
-        RuntimeError: on the other ranks then, and on all where the models differ.
+        RuntimeError: on the other ranks then, and on all if the models differ.
 
     Example:
         >>> import lucid, lucid.nn as nn

@@ -1,4 +1,4 @@
-"""How good a segmentation is: scores of volumes, with MONAI's arguments and numbers.
+"""Scores of segmentations, with MONAI's arguments and results.
 
 Predictions and truths are (N, C, D, H, W), or (N, C, ...): one volume of 0 and 1 for
 each class. A score is (N, C): one for each volume and class.
@@ -44,7 +44,7 @@ def dice(
     num_classes: int | None = None,
     ignore_index: int | None = None,
 ) -> Tensor:
-    """Twice the common volume over the sum of the volumes (Dice, 1945).
+    """The Dice score: twice the intersection over the sum of both sizes (Dice, 1945).
 
     As `monai.metrics.compute_dice`.
 
@@ -52,11 +52,11 @@ def dice(
         y_pred: predictions of 0 and 1; any other number counts as 1.
         y: truths.
         include_background: whether to include class 0.
-        ignore_empty: whether a class that the truth lacks scores NaN; if not, it scores
-            1 where the prediction lacks it too, and 0 elsewhere.
-        num_classes: how many classes there are where `y_pred` holds class indices.
-        ignore_index: voxels that are of this class in `y` do not count; for an index
-            that is no class, voxels of none.
+        ignore_empty: whether the score is NaN for a class that the truth lacks. If not,
+            it is 1 if the prediction lacks it too, and else 0.
+        num_classes: number of classes, if `y_pred` holds class indices.
+        ignore_index: voxels of this class in `y` are ignored; if it is not a class,
+            voxels without a class.
 
     Shape:
         - y_pred, y: (N, C, D, H, W), or class indices (N, 1, D, H, W)
@@ -124,19 +124,19 @@ def hausdorff_distance(
     directed: bool = False,
     spacing: Spacing | None = None,
 ) -> Tensor:
-    """How far the surfaces of prediction and truth are apart, at most.
+    """The largest distance between the surfaces of prediction and truth.
 
-    As `monai.metrics.compute_hausdorff_distance`. Computed at once, by SciPy. NaN for
-    a class that both lack, infinity for one that either lacks (with a percentile too,
-    where MONAI has NaN).
+    As `monai.metrics.compute_hausdorff_distance`. It is computed immediately, by SciPy.
+    It is NaN for a class that both lack, and infinity for one that only one of them
+    lacks (also with a percentile, where MONAI has NaN).
 
     Args:
         y_pred: predictions of 0 and 1.
         y: truths of 0 and 1.
         include_background: whether to include class 0.
-        distance_metric: 'euclidean', or in voxels 'chessboard' or 'taxicab'.
-        percentile: of the distances, instead of the largest: 95 is usual.
-        directed: whether to go from prediction to truth only, not back too.
+        distance_metric: 'euclidean', or 'chessboard' or 'taxicab', both in voxels.
+        percentile: a percentile of the distances instead of the largest; 95 is usual.
+        directed: whether to measure only from prediction to truth, not back.
         spacing: size of a voxel, for 'euclidean': a number, one for each axis, or such
             a sequence for each volume.
 

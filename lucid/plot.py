@@ -1,4 +1,4 @@
-"""Pictures of volumes, by matplotlib, which is imported when one is asked for."""
+"""Pictures of volumes, by matplotlib, which is imported at the first call."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ def slices(
     vmax: float | None = None,
     origin: str = "lower",
 ) -> Figure:
-    """Three orthogonal slices of a volume, or of several side by side.
+    """Draw three orthogonal slices of a volume, or of several side by side.
 
-    In a notebook the last line of a cell shows the figure, as `display(figure)` does
-    anywhere in it; in a script call its `savefig(path)`. Needs matplotlib.
+    A notebook shows the figure if it is a cell's last line, or by `display(figure)`; in
+    a script, call `figure.savefig(path)`. Needs matplotlib.
 
     Args:
-        volume: an array; or several, a list of them, or a dict of them by title. Each
-            channel is a picture of its own.
+        volume: an array, a list of arrays, or a dict of arrays by title. Each channel
+            is a separate picture.
         mask: what to outline: an array of labels (0 is background), or one with a
-            channel for each class, not 0 inside. As many as volumes, or one for all.
-        spacing: voxel size along (D, H, W), so that pictures have true proportions
-            (nibabel's `get_zooms()` run the other way where axes were reversed).
+            channel for each class, not 0 inside. One for each volume, or one for all.
+        spacing: voxel size along (D, H, W), for true proportions (nibabel's
+            `get_zooms()` reversed, if you reversed the axes).
         at: the slices' indices along (D, H, W). By default the middle of the mask, or
             of the volume where there is none.
         cmap: matplotlib's color map.
-        vmin: what is black. By default 0.5% of a volume's voxels are darker.
-        vmax: what is white. By default 0.5% of a volume's voxels are brighter.
+        vmin: the value of black. By default, 0.5% of a volume's voxels are below it.
+        vmax: the value of white. By default, 0.5% of a volume's voxels are above it.
         origin: whether index 0 is at the "lower" or the "upper" end of a picture.
 
     Shape:
         - volume, mask: (D, H, W) or (C, D, H, W), all with the same D, H and W
 
     Returns:
-        A `matplotlib.figure.Figure`, which pyplot does not know.
+        A `matplotlib.figure.Figure`, which is not registered with pyplot.
 
     Raises:
-        TypeError: for what is no array of real numbers.
+        TypeError: if there is anything but arrays of real numbers.
         ValueError: for shapes, indices or numbers that do not fit.
-        ImportError: if there is no matplotlib.
+        ImportError: if matplotlib is not installed.
 
     Example:
         >>> import lucid

@@ -1,4 +1,4 @@
-"""Predictions for volumes larger than a network takes at once."""
+"""Prediction of whole volumes, larger than a network's input."""
 
 from lucid.inference.mirroring import with_mirroring
 from lucid.inference.nnunet import PreprocessedVolume, nnunet_preprocess

@@ -25,11 +25,11 @@ _LEAST_DEVIATION = 1e-8  # nnU-Net's, in float32
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedVolume:
-    """A volume as nnU-Net's network takes it, and the way back.
+    """A volume prepared for a network of nnU-Net, and the way back to its own grid.
 
     Attributes:
         data: (C, D, H, W), float32.
-        patch_size: the window the network was trained on, for
+        patch_size: the window size that the network was trained with, for
             `sliding_window_inference`.
     """
 
@@ -41,14 +41,14 @@ class PreprocessedVolume:
     _shape: tuple[int, ...] = field(repr=False)
 
     def segmentation(self, logits: Tensor) -> Tensor:
-        """The labels of the volume that was preprocessed, on its own grid.
+        """The labels of the original volume, on its own grid.
 
-        Logits are resampled as the plans say; the label is that of the largest, or,
-        where the data set's labels are regions, of the last region whose logit is
-        positive. What was cropped is background.
+        Logits are resampled as the plans say. The label is that of the largest logit,
+        or, if the data set's labels are regions, of the last region whose logit is
+        positive. What was cropped becomes background.
 
         Args:
-            logits: what the network predicts for `data`.
+            logits: the network's prediction for `data`.
 
         Shape:
             - logits: (K, D, H, W)
@@ -97,20 +97,19 @@ def nnunet_preprocess(
     configuration: str = "3d_fullres",
     dataset: Mapping[str, Any] | None = None,
 ) -> PreprocessedVolume:
-    """A volume as a trained nnU-Net wants it: cropped, normalized and resampled.
+    """Crop, normalize and resample a volume as a trained nnU-Net expects it.
 
-    nnU-Net's `DefaultPreprocessor`, with its numbers: axes in the plans' order, a crop
-    to what is not zero, a normalization for each channel, the plans' spacing. Its
-    default resampling is the one that is here. Its array of a NIfTI file has the axes
-    (z, y, x): `np.asarray(image.dataobj).transpose()` and
-    `image.header.get_zooms()[::-1]` in nibabel.
+    The same as nnU-Net's `DefaultPreprocessor` with its default resampling: axes in the
+    plans' order, a crop to what is not zero, a normalization for each channel, the
+    plans' spacing. nnU-Net reads NIfTI files with axes (z, y, x): with nibabel,
+    `np.asarray(image.dataobj).transpose()` and `image.header.get_zooms()[::-1]`.
 
     Args:
-        volume: the channels the network was trained on, in their order.
+        volume: the channels that the network was trained with, in the same order.
         spacing: the size of a voxel along depth, height and width, in millimeters.
-        plans: the path of `plans.json` or of its folder, or what the file holds.
-        configuration: the plans' configuration that the network is for.
-        dataset: what `dataset.json` holds; None to read it beside the plans.
+        plans: the path of `plans.json` or of its folder, or the file's contents.
+        configuration: the network's configuration in the plans.
+        dataset: contents of `dataset.json`; None to read it in the plans' folder.
 
     Shape:
         - volume: (C, D, H, W)
@@ -118,7 +117,7 @@ def nnunet_preprocess(
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: an argument out of range, or plans that ask for what Lucid lacks.
-        ImportError: SciPy is not there.
+        ImportError: if SciPy is not installed.
 
     Example:
         >>> import lucid

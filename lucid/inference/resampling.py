@@ -32,22 +32,23 @@ def resample_volume(
     order_z: int = 0,
     force_separate_z: bool | None = None,
 ) -> Tensor:
-    """A volume on a grid of another spacing, by splines.
+    """Resample a volume to another voxel spacing, by splines.
 
-    nnU-Net's `resample_data_or_seg_to_shape`, with its numbers. Voxels more than three
-    times longer than wide, before or after, are resampled in the slices across their
-    long axis with `order`, and along it with `order_z`. The result stays within the
-    range of the input, but for an `order_z` above 1.
+    The same as nnU-Net's `resample_data_or_seg_to_shape`. If voxels are more than three
+    times longer along one axis than along another, before or after, slices across that
+    axis are resampled with `order`, and the axis itself with `order_z`. The result
+    stays within the range of the input unless `order_z` is above 1.
 
     Args:
         volume: a volume, or one of several channels.
         spacing: the size of its voxels: (depth, height, width), in any unit.
-        new_spacing: the size they are to have.
-        shape: the result's depth, height and width; None for those that keep the
-            extent: `round(size * spacing / new_spacing)`.
-        order: of the splines: 0 nearest, 1 linear, up to 5.
-        order_z: of those along the long axis, if slices are resampled apart.
-        force_separate_z: whether slices are resampled apart; None to ask the spacings.
+        new_spacing: the size of the new voxels.
+        shape: the result's depth, height and width; None for
+            `round(size * spacing / new_spacing)`.
+        order: order of the splines: 0 nearest, 1 linear, up to 5.
+        order_z: order along the long axis, if slices are resampled separately.
+        force_separate_z: whether to resample slices separately; None to decide by the
+            spacings.
 
     Shape:
         - volume: (C, D, H, W) or (D, H, W)
@@ -57,7 +58,7 @@ def resample_volume(
         TypeError: an argument of the wrong type.
         ValueError: a spacing or size that is not positive, a volume of another rank, or
             a result larger than the machine's memory.
-        ImportError: SciPy is not there.
+        ImportError: if SciPy is not installed.
 
     Example:
         >>> import lucid

@@ -56,11 +56,11 @@ def sliding_window_inference(
 ) -> Any:
     """Predict a volume window by window, and blend the windows where they overlap.
 
-    MONAI's function of this name, with its arguments, weights and numbers. Each voxel
-    is the weighted mean of the predictions of the windows that hold it. Windows are
-    evaluated a batch at a time, in the order of their depth; sums are float32 and kept
-    for the planes that windows still reach, so that the result is all that grows with
-    the volume.
+    It has the arguments, weights and results of MONAI's function of this name. Each
+    voxel is the weighted mean of the predictions of the windows that contain it.
+    Windows are evaluated a batch at a time, in the order of their depth. Sums are in
+    float32, and kept only for planes that later windows reach, so that only the result
+    grows with the volume.
 
     Args:
         inputs: volumes.
@@ -70,25 +70,25 @@ def sliding_window_inference(
         predictor: a model, or a function of (windows, C, depth, height, width) that
             returns an array, or a tuple, list or dict of arrays, of any channels and
             sizes. Call `model.eval()` before.
-        overlap: of neighboring windows, a share of `roi_size`, in [0, 1).
-        mode: 'constant' weighs all voxels of a window alike, 'gaussian' those at its
-            center more.
-        sigma_scale: the Gaussian's standard deviation, a share of `roi_size`.
+        overlap: overlap of neighboring windows, as a fraction of `roi_size` in [0, 1).
+        mode: 'constant' gives all voxels of a window the same weight, 'gaussian' those
+            at its center more.
+        sigma_scale: the Gaussian's standard deviation, as a fraction of `roi_size`.
         padding_mode: how a volume smaller than a window is padded (see `F.pad`); the
             result is cropped to the volume.
         cval: what 'constant' pads with.
-        sw_device: the device that predicts; None for MLX's default.
-        device: the device that blends; None for MLX's default.
+        sw_device: the device for predictions; None for MLX's default.
+        device: the device for blending; None for MLX's default.
         progress: whether to show a bar (needs tqdm).
-        roi_weight_map: weights of a window's voxels, in place of those of `mode`.
-        process_fn: called as `process_fn(outputs, windows, weights)`, with a tuple of
-            arrays, it returns outputs and weights to take in their place.
+        roi_weight_map: weights of a window's voxels, instead of those of `mode`.
+        process_fn: called as `process_fn(outputs, windows, weights)`, with `outputs` a
+            tuple of arrays; returns the outputs and weights to use instead.
         buffer_steps: accepted and ignored: in unified memory, windows are not copied.
         buffer_dim: accepted and ignored.
-        with_coord: whether the predictor is also given the windows' slices.
+        with_coord: whether to also pass the windows' slices to the predictor.
         args: further arguments of the predictor.
-        output_dtype: of the result; None for that of `inputs`, float32 if those are
-            integers. float16 or bfloat16 takes half the memory.
+        output_dtype: dtype of the result; None for that of `inputs`, or float32 if
+            those are integers. float16 and bfloat16 take half the memory.
         kwargs: further arguments of the predictor; `condition` is cut into windows as
             `inputs` is.
 
@@ -103,7 +103,7 @@ def sliding_window_inference(
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: an argument that is out of range, or a prediction that does not fit.
-        MemoryError: a result larger than the machine's memory.
+        MemoryError: if the result is larger than the machine's memory.
 
     Example:
         >>> import lucid

@@ -1,7 +1,7 @@
-"""Lucid on Apple's GPUs: its own kernels, and which path a convolution takes there.
+"""Lucid on Apple's GPUs: its Metal kernels, and how a convolution is computed there.
 
-`python -m lucid.metal` compares every Metal kernel with its twin made of MLX
-operations.
+`python -m lucid.metal` compares every Metal kernel with the same computation made of
+MLX operations.
 """
 
 from lucid._device import uses_metal as enabled

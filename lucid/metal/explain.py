@@ -29,9 +29,9 @@ def explain(
     input_shape: Sequence[int] | None = None,
     dtype: DTypeLike = None,
 ) -> str:
-    """The path of each pass of a convolution on an Apple GPU, why, and what it holds.
+    """How each pass of a convolution is computed on an Apple GPU, why, and its memory.
 
-    Where `lucid.autotune` is on, it is measured, now or before. A kernel that this
+    If `lucid.autotune` is on, this is measured, now or before. A kernel that this
     process has found wrong on its GPU is named as such.
 
     Args:
@@ -41,7 +41,7 @@ def explain(
         dtype: of the arrays; None is the layer's, or float32.
 
     Raises:
-        TypeError: if there is no layer, or a layer without `input_shape`.
+        TypeError: if it is neither of these, or a layer without `input_shape`.
         ValueError: if the layer cannot take `input_shape`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Networks that people have weights of, under the names of their origin."""
+"""MONAI's and nnU-Net's networks, which load the weights that these trained."""
 
 from lucid.models.nnunet_residual import BasicBlockD, BottleneckD
 from lucid.models.plain_conv_unet import PlainConvUNet

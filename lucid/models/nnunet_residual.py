@@ -32,10 +32,10 @@ class _Residual(nn.Module):
 
 
 class BasicBlockD(_Residual):
-    """Two convolutions and the input, for `ResidualEncoderUNet`.
+    """A residual block of two convolutions, for `ResidualEncoderUNet`.
 
     Args:
-        made_of: the layers of the network.
+        made_of: the kinds of layers of the network.
         input_channels: channels of the input.
         bottleneck_channels: not used.
         output_channels: channels of the output.
@@ -68,10 +68,10 @@ class BasicBlockD(_Residual):
 
 
 class BottleneckD(_Residual):
-    """A convolution of few channels between two 1x1x1, and the input.
+    """A residual block of a convolution between two 1x1x1 convolutions.
 
     Args:
-        made_of: the layers of the network.
+        made_of: the kinds of layers of the network.
         input_channels: channels of the input.
         bottleneck_channels: channels of the convolution in the middle.
         output_channels: channels of the output.

@@ -25,10 +25,10 @@ class PlainConvUNet(EncoderDecoder):
     nnU-Net builds its networks with (https://doi.org/10.1038/s41592-020-01008-z).
 
     Args:
-        input_channels: channels of the input; None to read them from the first input.
-        n_stages: levels, the top one included.
+        input_channels: channels of the input; None to infer them from the first input.
+        n_stages: number of levels, with the top one.
         features_per_stage: channels of each level.
-        conv_op: Conv3d, Lucid's class or PyTorch's name of it, as for all layers.
+        conv_op: Lucid's `Conv3d`, or its name in PyTorch (likewise other layers).
         kernel_sizes: of each level.
         strides: of each level's first convolution; that of the top one is usually 1.
         n_conv_per_stage: convolutions of each level down.
@@ -41,7 +41,7 @@ class PlainConvUNet(EncoderDecoder):
         dropout_op_kwargs: its arguments.
         nonlin: the activation's class or name; None for none.
         nonlin_kwargs: its arguments.
-        deep_supervision: whether every level up gives an output, the largest first.
+        deep_supervision: whether to return an output of every level, largest first.
         nonlin_first: whether the activation comes before the normalization.
 
     Shape:
@@ -49,7 +49,7 @@ class PlainConvUNet(EncoderDecoder):
         - output: (N, num_classes, D, H, W), or a list of one for each level
 
     State dict:
-        nnU-Net's names, under which each layer stands several times
+        nnU-Net's names, under which each layer appears several times
         (`encoder.stages.0.0.convs.0.conv.weight`, `decoder.encoder.stages...`).
 
     Raises:

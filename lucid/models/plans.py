@@ -25,20 +25,19 @@ def nnunet_from_plans(
     input_channels: int | None = None,
     deep_supervision: bool = False,
 ) -> PlainConvUNet | ResidualEncoderUNet:
-    """The network of a trained nnU-Net folder, with weights yet to be loaded.
+    """The network of a folder that nnU-Net trained, without its weights.
 
     Its checkpoint is `lucid.load("fold_0/checkpoint_final.pth")["network_weights"]`.
-    The plans also say what a volume must be before the network sees it, its spacing
-    and its intensities: `lucid.inference.nnunet_preprocess` makes it so.
+    `lucid.inference.nnunet_preprocess` prepares volumes for it, as the plans say.
 
     Args:
-        plans: the path of `plans.json` or of its folder, or what the file holds.
-        configuration: '3d_fullres', '3d_lowres' or another of the plans' for volumes.
-        num_classes: channels of the output; None to count them in `dataset.json`
-            beside the plans.
-        input_channels: channels of the input; None to count them there, or without
-            that file to read them from the first input or the checkpoint.
-        deep_supervision: whether every level gives an output, as in training.
+        plans: the path of `plans.json` or of its folder, or the file's contents.
+        configuration: '3d_fullres', '3d_lowres' or another 3-D one of the plans.
+        num_classes: channels of the output; None to take them from `dataset.json` in
+            the plans' folder.
+        input_channels: channels of the input; None to take them from there, or without
+            that file from the first input or the checkpoint.
+        deep_supervision: whether to return an output of every level, as in training.
 
     Returns:
         A `PlainConvUNet` or a `ResidualEncoderUNet`.

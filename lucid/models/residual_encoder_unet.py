@@ -24,16 +24,16 @@ from lucid.models.nnunet_residual import (
 
 
 class ResidualEncoderUNet(EncoderDecoder):
-    """nnU-Net's U-Net whose way down is residual blocks (Isensee et al. 2024).
+    """nnU-Net's U-Net with a residual encoder (Isensee et al. 2024).
 
     The arguments and their order are those of dynamic-network-architectures
     (https://arxiv.org/abs/2404.09556).
 
     Args:
-        input_channels: channels of the input; None to read them from the first input.
-        n_stages: levels, the top one included.
+        input_channels: channels of the input; None to infer them from the first input.
+        n_stages: number of levels, with the top one.
         features_per_stage: channels of each level.
-        conv_op: Conv3d, Lucid's class or PyTorch's name of it, as for all layers.
+        conv_op: Lucid's `Conv3d`, or its name in PyTorch (likewise other layers).
         kernel_sizes: of each level.
         strides: of each level's first block; that of the top one is usually 1.
         n_blocks_per_stage: residual blocks of each level down.
@@ -46,7 +46,7 @@ class ResidualEncoderUNet(EncoderDecoder):
         dropout_op_kwargs: its arguments.
         nonlin: the activation's class or name; None for none.
         nonlin_kwargs: its arguments.
-        deep_supervision: whether every level up gives an output, the largest first.
+        deep_supervision: whether to return an output of every level, largest first.
         block: `BasicBlockD` or `BottleneckD`.
         bottleneck_channels: of each level, for `BottleneckD`.
         stem_channels: of the convolution before the first level; None for that level's.

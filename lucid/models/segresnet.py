@@ -13,7 +13,7 @@ from lucid.models.unet import check_spatial_dims
 
 
 class SegResNet(nn.Module):
-    """An encoder of residual blocks and a light decoder that adds, for segmentation.
+    """A network for segmentation: a large residual encoder and a small decoder.
 
     MONAI's network after Myronenko (2018), https://arxiv.org/abs/1810.11654, without
     the variational autoencoder.
@@ -21,15 +21,15 @@ class SegResNet(nn.Module):
     Args:
         spatial_dims: 3.
         init_filters: channels of the first convolution; each level doubles them.
-        in_channels: channels of the input; None to read them from the first input.
+        in_channels: channels of the input; None to infer them from the first input.
         out_channels: channels of the output.
-        dropout_prob: of whole channels after the first convolution; None for none.
+        dropout_prob: dropout of channels after the first convolution; None for none.
         act: the activation: a name, or a name and a dict of arguments.
         norm: the normalization, likewise.
-        norm_name: MONAI's deprecated way to ask for 'group' with `num_groups`.
-        num_groups: of `norm_name`.
-        use_conv_final: whether a normalization, an activation and a convolution to
-            `out_channels` come last.
+        norm_name: 'group' for a group norm of `num_groups`; deprecated in MONAI.
+        num_groups: groups for `norm_name`.
+        use_conv_final: whether to end with a normalization, an activation and a
+            convolution to `out_channels`.
         blocks_down: residual blocks of each level down.
         blocks_up: residual blocks of each level up.
         upsample_mode: 'nontrainable' (trilinear) or 'deconv' (transposed convolution).

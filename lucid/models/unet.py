@@ -13,18 +13,18 @@ from lucid.models.monai_blocks import Convolution, Named, ResidualUnit
 
 
 class UNet(nn.Module):
-    """A U-Net of strided convolutions and residual units: MONAI's, for volumes.
+    """MONAI's U-Net of strided convolutions and residual units, for volumes.
 
-    Each level convolves down by its stride, runs the level below, and convolves up, by
-    a transposed convolution, what came from below joined to what went down
-    (Kerfoot et al. 2018, https://doi.org/10.1007/978-3-030-12029-0_40).
+    Each level has a strided convolution down, the level below, and a transposed
+    convolution up, whose input is the output of both, concatenated (Kerfoot et al.
+    2018, https://doi.org/10.1007/978-3-030-12029-0_40).
 
     Args:
         spatial_dims: 3.
-        in_channels: channels of the input; None to read them from the first input.
+        in_channels: channels of the input; None to infer them from the first input.
         out_channels: channels of the output.
-        channels: of each level, the top one first; two at least.
-        strides: from each level to the next, one less than `channels`.
+        channels: channels of each level, the top one first; at least two.
+        strides: from each level to the next; one fewer than `channels`.
         kernel_size: of the convolutions, odd.
         up_kernel_size: of the transposed convolutions, odd.
         num_res_units: convolutions in a residual unit; 0 for plain convolutions.

@@ -19,8 +19,8 @@ import numpy as np
 def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Fill with a random orthogonal matrix times `gain`.
 
-    Of (O, ...) the matrix is (O, product of the rest): its rows are orthonormal, or its
-    columns where it has more rows.
+    A tensor (O, ...) is taken as a matrix (O, product of the rest). Its rows are
+    orthonormal, or its columns if it has more rows.
 
     Source: Saxe et al., 2013; made uniform as by Mezzadri, 2006.
     """
@@ -38,11 +38,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Fill a convolution's weight so that it passes its input on, channel by channel.
+    """Fill a convolution's weight so that it returns its input, channel by channel.
 
     Args:
         tensor: (O, I / groups, ...), with 1 to 3 kernel axes.
-        groups: blocks of output channels, each the identity for itself.
+        groups: blocks of output channels, each with its own identity.
     """
     check_tensor(tensor)
     count = positive("groups", groups)
@@ -69,7 +69,7 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
-    """Draw a matrix from N(0, std^2), with zeros at random places of each column.
+    """Draw a matrix from N(0, std^2), with zeros at random rows of each column.
 
     Args:
         tensor: (rows, columns).

@@ -21,9 +21,9 @@ import mlx.core as mx
 class LazyModule(Layer):
     """A layer whose arrays are created by its first call, or by a state dict.
 
-    Until then each is None to a reader, while MLX's dict holds an empty array of its
-    dtype: what MLX does to that (freeze, cast, update) is honored afterwards. How a
-    lazy layer is written is told at the head of `lucid/nn/_layer.py`.
+    Until then, each attribute is None, and MLX's dict holds an empty array of its
+    dtype: what MLX does to that (freeze, cast, update) is applied afterwards. The
+    docstring of `lucid/nn/_layer.py` says how to write a lazy layer.
     """
 
     _waiting = False

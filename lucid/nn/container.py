@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class Sequential(Layers):
     """Layers called in order, each with the result of the one before.
 
-    A module assigned as an attribute is one more layer, called last. `a + b` has the
-    layers of both, `a * 2` its layers twice (the same ones, not copies).
+    A module assigned to an attribute becomes the last layer. `a + b` has the layers of
+    both, `a * 2` has its layers twice (the same ones, not copies).
 
     Args:
-        layers: modules or functions, or one dict of named ones. Indexing and slicing
-            return layers and Sequentials; names appear in the state dict, and as
-            attributes.
+        layers: modules or functions, or one dict of them by name. Names appear in the
+            state dict, and as attributes. An index gives a layer, a slice a
+            Sequential.
 
     Example:
         >>> import lucid, lucid.nn as nn

@@ -183,7 +183,7 @@ class LazyConv3d(LazyModule, Conv3d):
     weight instead. A first call or load that fails leaves the layer as it was.
 
     Until then `weight`, `bias` and `in_channels` are None. Casting, freezing and
-    choosing a device already work, and are honored afterwards; asking for
+    choosing a device already work, and are applied later; asking for
     `trainable_parameters()` or `state_dict()` raises `UninitializedParameterError`.
 
     Args:

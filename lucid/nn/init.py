@@ -1,7 +1,7 @@
 """Weight initializers, in place, under PyTorch's names.
 
-Each overwrites its tensor and returns it. The numbers are drawn in float32 and cast,
-so that a half-precision layer starts from the rounded weights of a float32 one.
+Each function overwrites its tensor and returns it. Numbers are drawn in float32 and
+cast, so that a half-precision layer starts from the rounded weights of a float32 one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor on the standard deviation that suits a nonlinearity.
+    """The recommended factor on the standard deviation for a nonlinearity.
 
     1 for linear, convolutions and sigmoid, 5/3 for tanh, sqrt(2) for relu,
     sqrt(2 / (1 + param^2)) for leaky_relu (param is its slope, 0.01 unless given),
@@ -140,9 +140,9 @@ def kaiming_uniform_(
     Args:
         tensor: (O, I / groups, ...); fan_in is the product of all axes but the first,
             fan_out of all but the second.
-        a: the slope below zero, for leaky_relu.
+        a: the negative slope of leaky_relu.
         mode: 'fan_in' keeps the variance forward, 'fan_out' backward.
-        nonlinearity: what follows the layer; see `calculate_gain`.
+        nonlinearity: the function after the layer; see `calculate_gain`.
 
     Source: He et al., 2015.
     """
@@ -166,10 +166,10 @@ def kaiming_normal_(
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Tensor:
-    """Draw from N(mean, std^2), what lies outside [a, b] left out.
+    """Draw from N(mean, std^2), truncated to [a, b].
 
-    The inverse of the distribution function is taken in float32: far out in a tail
-    (5 std) few different numbers are left, of which a warning speaks beyond 2 std.
+    The inverse of the distribution function is computed in float32, which has few
+    different numbers far out in a tail (5 std). There is a warning beyond 2 std.
     """
     check_drawn(tensor)
     loc, scale = finite("mean", mean), not_negative("std", std)

@@ -94,7 +94,7 @@ class ReplicationPad3d(_ModePad3d):
 
 
 class CircularPad3d(_ModePad3d):
-    """Pad volumes with their other end: 1234 -> 34123412.
+    """Pad volumes periodically: 1234 -> 34123412.
 
     Args:
         padding: as in `ConstantPad3d`; at most the size of the axis.

@@ -1,4 +1,4 @@
-"""Networks that PyTorch exported, run and trained without PyTorch."""
+"""Networks exported from PyTorch, to run and train without PyTorch."""
 
 from lucid.program.loading import load_program
 from lucid.program.program import Program

@@ -34,8 +34,8 @@ class Inputs(NamedTuple):
 class Program(nn.Module):
     """A network that PyTorch exported; made by `lucid.load_program`.
 
-    Called with the arguments that the network was exported with, of any sizes where
-    the network's own code does not fix them. Parameters and buffers bear PyTorch's
+    It is called with the arguments that the network was exported with, of any sizes
+    that the network's own code does not fix. Parameters and buffers have PyTorch's
     names. `train()` and `eval()` switch its dropouts and batch normalizations.
     """
 
@@ -69,7 +69,7 @@ class Program(nn.Module):
             self.eval()
 
     def operations(self) -> dict[str, int]:
-        """How often each of PyTorch's operations stands in the graph."""
+        """How often each of PyTorch's operations is in the graph."""
         counts: dict[str, int] = {}
         for node in (*self._plan.constant, *self._plan.nodes):
             counts[node.target] = counts.get(node.target, 0) + 1

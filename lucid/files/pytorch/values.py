@@ -28,11 +28,11 @@ class Global:
 
 @dataclass(eq=False)
 class Placeholder:
-    """Stands for a class that Lucid does not know, or for an object of one.
+    """Replaces a class that Lucid does not know, or an object of one.
 
-    Nothing of the class was run. `arguments` is what the object would have been made
-    of, None for the class itself; `state` its attributes; `items` what a list or
-    dict (as pairs) of this class holds.
+    No code of the class was run. `arguments` are those that the object would have been
+    made from, None for the class itself; `state` has its attributes, `items` the
+    contents of a list or dict (as pairs) of this class.
     """
 
     name: str
