@@ -162,15 +162,15 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = command_line.Parser(description=description)
     add = parser.add_argument
-    add("--repeats", type=command_line.whole(1), default=7, help="rounds (7)")
+    add("--repeats", type=command_line.whole(1), default=7, help="rounds (default: 7)")
     add("--device", choices=("cpu", "gpu"), help="default: MLX's")
     add(
         "--allocator",
         choices=(*ALLOCATORS, "both"),
         help="Linux: large buffers kept (tuned) or not (stock, LUCID_MALLOC=0)",
     )
-    add("--quick", action="store_true", help="one round of the first one")
-    add("--memory", action="store_true", help="peaks too, in processes of their own")
+    add("--quick", action="store_true", help="one round, of the first case")
+    add("--memory", action="store_true", help="also peak memory, in separate processes")
     add("--json", type=Path, metavar="FILE", help="write all times")
     add("--png", type=Path, metavar="FILE", help="draw the ratios (needs matplotlib)")
     return parser
@@ -205,7 +205,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--autotune",
         action="store_true",
-        help="what lucid.autotune chooses, beside the rules",
+        help="also time what lucid.autotune chooses",
     )
     options = check_options(parser, parser.parse_args(arguments))
     if options.quick and options.shapes is None:

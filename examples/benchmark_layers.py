@@ -163,7 +163,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = command_line.Parser(description="Time layers, forward and backward.")
     add = parser.add_argument
     add("--layers", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    add("--repeats", type=command_line.whole(1), default=11, help="rounds (11)")
+    add(
+        "--repeats", type=command_line.whole(1), default=11, help="rounds (default: 11)"
+    )
     add("--device", choices=("cpu", "gpu"), help="default: MLX's")
     add("--quick", action="store_true", help="one round, to see that all agree")
     add("--json", type=Path, metavar="FILE", help="write the times")

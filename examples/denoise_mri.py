@@ -255,12 +255,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_line.Parser(prog="denoise_mri", description=about)
     add, natural = parser.add_argument, command_line.whole(1)
     noise = command_line.between(0, 10)
-    add("--volume", type=Path, help="a NIfTI scan (or any nibabel reads), 3-D or 4-D")
-    add("--epochs", type=natural, default=6, help=f"of {STEPS} steps each (6)")
-    add("--batch", type=natural, default=2, help="patches a step, of all processes (2)")
-    add("--noise", type=noise, default=0.1, help="sigma, of the intensities (0.1)")
+    add("--volume", type=Path, help="a scan that nibabel reads, 3-D or 4-D")
+    add("--epochs", type=natural, default=6, help=f"{STEPS} steps each (default: 6)")
+    add(
+        "--batch",
+        type=natural,
+        default=2,
+        help="patches a step, in all processes (default: 2)",
+    )
+    add("--noise", type=noise, default=0.1, help="sigma of the noise (default: 0.1)")
     add("--device", choices=["cpu", "gpu", "metal"], help="default: MLX's")
-    add("--seed", type=command_line.whole(0), default=0, help="of all that is drawn")
+    add(
+        "--seed", type=command_line.whole(0), default=0, help="random seed (default: 0)"
+    )
     add("--out", type=Path, default=Path("out/denoise_mri"), help="folder for results")
     return parser.parse_args(argv)
 

@@ -210,13 +210,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line.Parser(prog="extract_brain", description=about)
     parser.add_argument("--volume", type=Path, help="a T1 scan (.nii, .nii.gz, .mgz)")
     parser.add_argument(
-        "--out", type=Path, default=Path("out/brain"), help="folder (out/brain)"
+        "--out",
+        type=Path,
+        default=Path("out/brain"),
+        help="folder (default: out/brain)",
     )
     parser.add_argument(
         "--threshold",
         type=command_line.between(0, 1),
         default=0.5,
-        help="probability of brain (0.5)",
+        help="probability of brain (default: 0.5)",
     )
     find(parser.parse_args(arguments))
 

@@ -56,9 +56,13 @@ def main() -> None:
     about = (__doc__ or "").splitlines()[0]
     parser = command_line.Parser(prog="from_pytorch", description=about)
     natural = command_line.whole(1)
-    parser.add_argument("--pt2", type=Path, help="an exported program of your own")
-    parser.add_argument("--size", type=natural, default=32, help="voxels an axis (32)")
-    parser.add_argument("--steps", type=natural, default=20, help="of training (20)")
+    parser.add_argument("--pt2", type=Path, help="your own exported program")
+    parser.add_argument(
+        "--size", type=natural, default=32, help="voxels an axis (default: 32)"
+    )
+    parser.add_argument(
+        "--steps", type=natural, default=20, help="training steps (default: 20)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.pt2 or export(Path(folder), options.size)

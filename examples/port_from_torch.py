@@ -88,18 +88,21 @@ def parse() -> argparse.Namespace:
         prog="port_from_torch",
         description="Weights from PyTorch to Lucid, and the difference of the outputs.",
     )
-    parser.add_argument("--checkpoint", type=Path, help="a checkpoint of your own")
+    parser.add_argument("--checkpoint", type=Path, help="your own checkpoint")
     parser.add_argument(
         "--network",
         choices=ARGUMENTS,
         default="UNet",
-        help="what it is a checkpoint of",
+        help="the network of the checkpoint",
     )
     parser.add_argument(
         "--arguments", type=arguments_of, help="the network's arguments, as JSON"
     )
     parser.add_argument(
-        "--size", type=command_line.whole(1), default=32, help="voxels an axis (32)"
+        "--size",
+        type=command_line.whole(1),
+        default=32,
+        help="voxels an axis (default: 32)",
     )
     options = parser.parse_args()
     if options.checkpoint is not None and not options.checkpoint.exists():

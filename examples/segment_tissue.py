@@ -69,11 +69,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=_present, help="a folder of NIfTI files, or MedMNIST-3D's .npz")
     add("--out", type=Path, default=Path("out/segment_tissue"), help="folder to write")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    add("--steps", type=count, default=400, help="updates of the weights (400)")
-    add("--every", type=count, default=50, help="steps between checkpoints (50)")
-    add("--batch", type=count, default=2, help="patches a step, over all processes (2)")
-    add("--patch", type=_patch, default=32, help="voxels along each axis (32)")
-    add("--rate", type=positive, default=0.1, help="first learning rate (0.1)")
+    add(
+        "--steps", type=count, default=400, help="updates of the weights (default: 400)"
+    )
+    add(
+        "--every",
+        type=count,
+        default=50,
+        help="steps between checkpoints (default: 50)",
+    )
+    add(
+        "--batch",
+        type=count,
+        default=2,
+        help="patches a step, over all processes (default: 2)",
+    )
+    add("--patch", type=_patch, default=32, help="voxels along each axis (default: 32)")
+    add("--rate", type=positive, default=0.1, help="first learning rate (default: 0.1)")
     mm = command_line.between(0.01, 100)
     add("--spacing", type=mm, help="voxel in mm to work in; default: the files'")
     add("--seed", type=command_line.whole(0), default=0)

@@ -10,7 +10,13 @@ import mlx.core as mx
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Concatenate tensors along an axis; their other axes must agree."""
+    """Concatenate tensors along an axis; their other axes must agree.
+
+    Example:
+        >>> import lucid
+        >>> lucid.cat([lucid.ones(1, 2, 4), lucid.ones(1, 3, 4)], dim=1).shape
+        (1, 5, 4)
+    """
     first, *others = _checked(tensors)
     if first.ndim == 0:
         raise ValueError("`tensors` must have an axis to be joined along.")
@@ -28,7 +34,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Stack tensors of one shape along a new axis."""
+    """Stack tensors of one shape along a new axis.
+
+    Example:
+        >>> import lucid
+        >>> lucid.stack([lucid.ones(2, 4), lucid.ones(2, 4)], dim=1).shape
+        (2, 2, 4)
+    """
     first, *others = _checked(tensors)
     axis = axis_of("dim", dim, first.ndim + 1)
     for other in others:

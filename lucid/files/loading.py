@@ -55,6 +55,11 @@ def load(
         CheckpointError: if the file is damaged, or contains what is not supported.
         ValueError: if `unknown` is neither of these.
         OSError: if the file cannot be read.
+
+    Example:
+        >>> import lucid
+        >>> checkpoint = lucid.load("checkpoint_final.pth")         # doctest: +SKIP
+        >>> model.load_state_dict(checkpoint["network_weights"])    # doctest: +SKIP
     """
     one_of("unknown", unknown, ("error", "skip"))
     source = to_path(path)

@@ -84,11 +84,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m lucid.metal", description="Check and time Lucid's kernels."
     )
     add = parser.add_argument
-    add("--repeats", type=int, default=10, help="of each timing (10)")
-    add("--launches", type=int, default=20, help="in one evaluation (20)")
-    add("--no-timings", action="store_true", help="agreement alone")
-    add("--quick", action="store_true", help="two cases of each table")
-    add("--tune", action="store_true", help="have autotune measure the benchmark")
+    add("--repeats", type=int, default=10, help="repeats of each timing (default: 10)")
+    add(
+        "--launches",
+        type=int,
+        default=20,
+        help="launches in an evaluation (default: 20)",
+    )
+    add("--no-timings", action="store_true", help="only check agreement")
+    add("--quick", action="store_true", help="only two cases of each table")
+    add(
+        "--tune",
+        action="store_true",
+        help="let autotune measure the benchmark's convolutions",
+    )
     options = parser.parse_args(arguments)
     for name in ("repeats", "launches"):
         if getattr(options, name) < 1:

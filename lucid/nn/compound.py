@@ -145,6 +145,13 @@ class DiceFocalLoss(Module):
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...)
         - target: as the input, or with `to_onehot_y` class indices (N, 1, D, H, W)
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> loss = nn.DiceFocalLoss(to_onehot_y=True, softmax=True)
+        >>> scores = lucid.zeros(1, 2, 4, 4, 4)
+        >>> loss(scores, lucid.zeros(1, 1, 4, 4, 4, dtype="uint8"))
+        array(0.839953, dtype=float32)
     """
 
     def __init__(

@@ -30,6 +30,13 @@ class FocalLoss(Comparing):
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...)
         - target: as the input, or with `to_onehot_y` class indices (N, 1, D, H, W)
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> loss = nn.FocalLoss(to_onehot_y=True, use_softmax=True)
+        >>> scores = lucid.zeros(1, 2, 4, 4, 4)
+        >>> loss(scores, lucid.zeros(1, 1, 4, 4, 4, dtype="uint8"))
+        array(0.0866434, dtype=float32)
     """
 
     class_weight: Tensor | None

@@ -99,6 +99,11 @@ class BCEWithLogitsLoss(Loss):
         weight: factors that broadcast against the input; a buffer.
         reduction: 'none', 'mean' or 'sum'.
         pos_weight: factors of the positive class's term; a buffer.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> nn.BCEWithLogitsLoss()(lucid.zeros(2, 3), lucid.ones(2, 3))
+        array(0.693147, dtype=float32)
     """
 
     weight: Tensor | None

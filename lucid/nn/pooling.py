@@ -97,6 +97,11 @@ class AvgPool3d(Module):
     Raises:
         TypeError: an argument of the wrong type or dtype.
         ValueError: sizes that do not fit together; a divisor of 0.
+
+    Example:
+        >>> import lucid, lucid.nn as nn
+        >>> nn.AvgPool3d(2)(lucid.zeros(1, 4, 8, 8, 8)).shape
+        (1, 4, 4, 4, 4)
     """
 
     def __init__(
