@@ -28,8 +28,31 @@ import mlx.nn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Parameter: TypeAlias = mx.array
-"""An array stored on a module: trained unless it is frozen or a registered buffer."""
+if TYPE_CHECKING:
+    Parameter: TypeAlias = mx.array
+else:
+
+    class _Role(type):
+        """Makes every array an instance."""
+
+        def __instancecheck__(cls, instance):
+            return isinstance(instance, mx.array)
+
+    class Parameter(metaclass=_Role):
+        """An array stored on a module: trained unless frozen or a registered buffer.
+
+        Args:
+            data: the array.
+            requires_grad: True; what is not trained is an `nn.Buffer`, or frozen.
+        """
+
+        def __new__(cls, data, requires_grad=True):
+            if not flag("requires_grad", requires_grad):
+                raise TypeError(
+                    "arrays have no requires_grad: make it an nn.Buffer, or freeze it "
+                    'by self.freeze(keys="its name", recurse=False).'
+                )
+            return mx.array(data)
 
 
 class Buffer(mx.array):

@@ -173,6 +173,18 @@ def test_parameter_role_survives_training_loading_and_copying():
         assert (twin.weight == model.weight).all()
 
 
+def test_parameter_takes_what_pytorchs_takes():
+    for made in (nn.Parameter(mx.ones(2)), nn.Parameter(mx.ones(2), True)):
+        assert type(made) is mx.array
+        assert isinstance(made, nn.Parameter)
+    assert nn.Parameter(data=[1.0, 2.0], requires_grad=True).tolist() == [1, 2]
+    assert not isinstance(np.ones(2), nn.Parameter)
+    with pytest.raises(TypeError, match=r"nn\.Buffer.*freeze"):
+        nn.Parameter(mx.ones(2), requires_grad=False)
+    with pytest.raises(TypeError, match="`requires_grad`"):
+        nn.Parameter(mx.ones(2), requires_grad="yes")
+
+
 def test_copies_are_independent():
     model = Tower()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
