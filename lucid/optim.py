@@ -36,7 +36,7 @@ from mlx.optimizers import (
     linear_schedule,
     step_decay,
 )
-from mlx.utils import tree_flatten, tree_map_with_path
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 __all__ = [
     "SGD",
@@ -111,12 +111,14 @@ class _Joinable(Optimizer):
 class MultiOptimizer(_mlx.MultiOptimizer):
     """Groups of parameters, each with its own optimizer.
 
-    A parameter goes to the first optimizer whose filter returns True for its name in
-    `model.parameters()` and its value, and to the last one if none does.
+    A parameter goes to the first optimizer whose filter returns True for it, and to the
+    last one if none does. Names are those of `tree_flatten(model.parameters())`: layers
+    of a `Sequential` or `ModuleList` are called `encoder.layers.0.weight`.
 
     Args:
         optimizers: one for each group, and the last for the rest.
-        filters: functions of (name, array), for all optimizers but the last.
+        filters: functions of (name, array), for all optimizers but the last. In an
+            update, the array is the gradient.
 
     Example:
         >>> # no weight decay for biases and the scales of norms
@@ -160,12 +162,23 @@ class MultiOptimizer(_mlx.MultiOptimizer):
 def clip_grad_norm(grads: Any, max_norm: float) -> tuple[Any, mx.array]:
     """Scale gradients down to a norm of at most `max_norm`; MLX's function.
 
+    Half types are summed in float32, where MLX sums bfloat16 in itself.
+
     Returns:
         The gradients, and the norm that they had.
     """
     if not isinstance(max_norm, mx.array):
         max_norm = real("max_norm", max_norm)
-    return _mlx.clip_grad_norm(grads, max_norm)
+    wide = tree_map(lambda g: g.astype(mx.float32) if _is_half(g) else g, grads)
+    clipped, norm = _mlx.clip_grad_norm(wide, max_norm)
+    narrow = tree_map(
+        lambda g, c: c.astype(g.dtype) if _is_half(g) else c, grads, clipped
+    )
+    return narrow, norm
+
+
+def _is_half(array: mx.array) -> bool:
+    return array.dtype in (mx.float16, mx.bfloat16)
 
 
 def _check_option(name: str, value: Any, default: Any) -> None:

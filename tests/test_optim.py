@@ -277,6 +277,16 @@ def test_an_option_that_there_is_not_is_answered_by_those_there_are():
         optim.Adam(1e-3, weight_decay=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_the_norm_of_many_half_arrays_is_summed_in_float32(dtype):
+    rng = np.random.default_rng(0)
+    grads = [mx.array(rng.normal(size=200), dtype=dtype) for _ in range(400)]
+    wide = np.array([grad.astype(mx.float32) for grad in grads], np.float64)
+    clipped, norm = optim.clip_grad_norm({"layers": grads}, 1.0)
+    assert norm.item() == pytest.approx(np.linalg.norm(wide), rel=1e-5)
+    assert {grad.dtype for grad in clipped["layers"]} == {dtype}
+
+
 def test_update_wants_the_model_and_not_its_parameters():
     conv = nn.Conv3d(1, 1, 1)
     for optimizer in (optim.SGD(1e-3), optim.MultiOptimizer([optim.SGD(1e-3)])):
