@@ -18,6 +18,7 @@ from lucid.nn._uninitialized import (
 import mlx.core as mx
 import mlx.nn
 from mlx.utils import tree_flatten
+import numpy as np
 
 ModuleT = TypeVar("ModuleT", bound=mlx.nn.Module)
 
@@ -108,6 +109,7 @@ def value_and_grad(
     Raises:
         UninitializedParameterError: when called, if `fn` reaches no parameter at all.
         ValueError: when called, if `fn` does not return a scalar, or all is frozen.
+        TypeError: when called, if `fn` returns a NumPy number.
 
     Example:
         >>> import lucid, lucid.nn as nn
@@ -141,6 +143,12 @@ def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         value = fn(*args, **kwargs)
         loss = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(loss, np.ndarray | np.generic):
+            raise TypeError(
+                f"the loss is a NumPy {loss.dtype}, which has no gradient: a NumPy "
+                "number on the left of an array makes both NumPy's. Write "
+                "loss * weight, or float(weight) * loss."
+            )
         if isinstance(loss, mx.array) and loss.ndim:
             raise ValueError(
                 f"the loss must be a scalar, got shape {loss.shape}: take its mean()."

@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn
 import mlx.optimizers
 from mlx.utils import tree_flatten
+import numpy as np
 import pytest
 
 from tests.nn.test_lazy import assert_lazy, lazy, same
@@ -135,6 +136,15 @@ def test_a_loss_with_axes_is_refused_by_its_shape(make):
         with pytest.raises(ValueError, match=r"a scalar, got shape \(1, 4, 1, 1, 1\)"):
             nn.value_and_grad(conv, fn)(x)
     assert isinstance(conv, nn.LazyConv3d) == (conv.weight is None)
+
+
+@pytest.mark.parametrize("weight", [np.float64(0.5), np.float32(0.5), np.ones(())])
+def test_a_loss_that_became_numpys_is_refused(weight):
+    conv, x = nn.Conv3d(2, 4, 3), lucid.ones(1, 2, 3, 3, 3)
+    with pytest.raises(TypeError, match=r"no gradient.*loss \* weight"):
+        nn.value_and_grad(conv, lambda x: weight * conv(x).mean())(x)
+    half = nn.value_and_grad(conv, lambda x: conv(x).mean() * weight.item())(x)
+    assert half[0].dtype == mx.float32
 
 
 @pytest.mark.parametrize("model", [nn.Conv3d(2, 4, 3).freeze(), nn.ReLU()])
