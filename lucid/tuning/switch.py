@@ -27,7 +27,7 @@ def autotune(enabled: bool = True) -> contextlib.AbstractContextManager[None]:
         enabled: whether to measure from here on.
 
     Raises:
-        TypeError: if `enabled` is not a bool.
+        TypeError: if `enabled` is not True or False.
 
     Example:
         >>> import lucid
