@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lucid._missing import missing_optimizer
 from lucid._types import finite, flag, integer, real, shown
 from lucid.averaging import ExponentialMovingAverage
 from lucid.nn._materialize import check_module
@@ -65,6 +66,12 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if not TYPE_CHECKING:  # to a type checker, every name would be there
+
+    def __getattr__(name):
+        raise AttributeError(missing_optimizer(name))
 
 
 # What PyTorch's optimizers are given first: parameters, in one form or another.

@@ -16,11 +16,23 @@ import pytest
         ("device", "default"),
         ("utils", "DataLoader"),
         ("autocast", "bfloat16"),
+        ("clamp", "mlx.core.clip"),
+        ("randn_like", "lucid.randn"),
     ],
 )
 def test_what_takes_the_place_is_named(name, hint):
     with pytest.raises(AttributeError, match=f"'lucid' has no attribute '{name}'") as e:
         getattr(lucid, name)
+    assert hint in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("lr_scheduler", "cosine_decay"), ("swa_utils", "Average"), ("LBFGS", "")],
+)
+def test_optimizers_too(name, hint):
+    with pytest.raises(AttributeError, match=rf"'lucid.optim' .* '{name}'\.") as e:
+        getattr(lucid.optim, name)
     assert hint in str(e.value)
 
 

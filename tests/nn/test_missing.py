@@ -36,6 +36,34 @@ def test_an_elementwise_layer_of_mlxs_has_no_axis():
     assert "last axis" not in str(caught.value)
 
 
+def test_a_loss_of_another_kind_is_not_suggested():
+    with pytest.raises(AttributeError, match=r"'KLDivLoss'\.$"):
+        _ = nn.KLDivLoss
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("conv2d", "'conv3d'"),
+        ("relu6", "mlx.nn.relu6"),
+        ("hardtanh", "mlx.nn.hard_tanh"),
+        ("kl_div", "mlx.nn.losses.kl_div_loss"),
+        ("scaled_dot_product_attention", "mlx.core.fast.scaled_dot_product_attention"),
+    ],
+)
+def test_the_function_that_comes_near_is_named(name, hint):
+    start = f"'lucid.nn.functional' has no attribute '{name}'"
+    with pytest.raises(AttributeError, match=start) as caught:
+        getattr(nn.functional, name)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["_relu", "tanhshrink", "upsample"])
+def test_no_function_is_guessed_of_other_names(name):
+    with pytest.raises(AttributeError, match=rf"'{name}'\.$"):
+        getattr(nn.functional, name)
+
+
 def test_nothing_is_guessed_for_private_names_and_hasattr_works():
     with pytest.raises(AttributeError, match=r"'_conv'\.$"):
         _ = nn._conv

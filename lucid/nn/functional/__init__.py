@@ -1,5 +1,8 @@
 """Functions of arrays, without state: `import lucid.nn.functional as F`."""
 
+from typing import TYPE_CHECKING
+
+from lucid.nn._missing import missing_function
 from lucid.nn.functional.activation import (
     celu,
     elu,
@@ -122,3 +125,9 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if not TYPE_CHECKING:  # to a type checker, every name would be there
+
+    def __getattr__(name):
+        raise AttributeError(missing_function(name, __all__))
