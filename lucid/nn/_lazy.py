@@ -50,7 +50,7 @@ class LazyModule(Layer):
         return super().forward(*args, **kwargs)
 
     def reset_parameters(self) -> None:
-        """Give every array its first value anew, or at the first call."""
+        """Reset every array to its initial value, or do so at the first call."""
         if not self._waiting:
             super().reset_parameters()
 

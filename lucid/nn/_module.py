@@ -41,9 +41,8 @@ else:
     class Parameter(metaclass=_Role):
         """An array stored on a module: trained unless frozen or a registered buffer.
 
-        Args:
-            data: the array.
-            requires_grad: True; what is not trained is an `nn.Buffer`, or frozen.
+        `Parameter(data)` makes one. `requires_grad` must be True: for an array that is
+        not trained, use `nn.Buffer`, or freeze it.
         """
 
         def __new__(cls, data, requires_grad=True):

@@ -112,7 +112,7 @@ class Conv3d(Layer):
         return shapes
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
+        """Redraw weight and bias."""
         self._allocate()  # new arrays: nobody else's are overwritten
         with self._on_device():
             init.kaiming_uniform_(self.weight, a=math.sqrt(5))

@@ -145,7 +145,7 @@ class Embedding(Layer):
         return {"weight": (self.num_embeddings, self.embedding_dim)}
 
     def reset_parameters(self) -> None:
-        """Draw the vectors anew; that of `padding_idx` is zeros."""
+        """Redraw the vectors; that of `padding_idx` is zeros."""
         self._allocate()  # new arrays: nobody else's are overwritten
         with self._on_device():
             init.normal_(self.weight)
