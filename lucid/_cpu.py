@@ -15,6 +15,7 @@ Anything else than Linux is left alone, and so is a machine without such a libra
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -25,6 +26,10 @@ OFF = ("0", "off", "false", "no", "none")
 """What any of Lucid's variables says for no, in small or capital letters."""
 
 OPENBLAS = ("libopenblas.so.0", "libopenblas.so")
+
+# What speaks of OpenMP's threads: MKL heeds it with them alone.
+_OPENMP = ("MKL_THREADING_LAYER", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "MKL_CBWR")
+_TBB = 4  # MKL_THREADING_TBB (mkl_service.h)
 
 # glibc's mallopt parameters (malloc.h), and a bound above any buffer worth keeping.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -68,7 +73,7 @@ def _load(choice: str) -> None:
             loaded = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
-        _start(loaded)
+        _start_threads(loaded, Path(library).parent)
         blas = library
         return
     if choice.lower() != "auto":
@@ -80,16 +85,21 @@ def _load(choice: str) -> None:
         )
 
 
-def _start(library: ctypes.CDLL) -> None:
-    """Have MKL choose its threads now, before PyTorch brings GNU's OpenMP.
+def _start_threads(library: ctypes.CDLL, folder: Path) -> None:
+    """Have MKL share its products by oneTBB, if that is beside it, and do so now.
 
-    It would take those, too, which count every pool of the process: where that makes
-    more threads than cores, they sleep and are woken at each product, however small.
-    Choosing for MKL, once they are there, makes its products wrong.
+    OpenMP's threads spin between products, in the way of all others. Where PyTorch has
+    brought GNU's, MKL takes those; they sleep instead and are woken at each product,
+    however small. Left to the first product, the choice would be made beside them.
     """
     start = getattr(library, "MKL_Get_Max_Threads", None)
-    if start is not None:
-        start()
+    if start is None:
+        return
+    if not any(name in os.environ for name in _OPENMP):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(folder / "libtbb.so.12"), mode=ctypes.RTLD_GLOBAL)
+            library.MKL_Set_Threading_Layer(_TBB)
+    start()
 
 
 def _warn_too_late(choice: str) -> None:

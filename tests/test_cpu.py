@@ -39,8 +39,12 @@ import numpy as np
 x = np.random.default_rng(0).standard_normal((9000, 16), np.float32)
 y = np.array(mx.array(x).T @ mx.array(x))
 right = np.abs(y - x.T @ x).max() < 1e-2
-by_gnu = "libmkl_gnu_thread" in open("/proc/self/maps").read()
-print("mkl" in str(lucid._cpu.blas), by_gnu, right)
+print("mkl" in str(lucid._cpu.blas), right)
+"""
+# MKL's own threads, by their layer: tbb, intel (its OpenMP) or gnu.
+ASK_THREADS = """
+import re
+print(*set(re.findall(r"libmkl_(\\w+)_thread", open("/proc/self/maps").read())))
 """
 GNU_THREADS = "import ctypes; ctypes.CDLL('libgomp.so.1', mode=ctypes.RTLD_GLOBAL)\n"
 FAULTS = """
@@ -54,8 +58,9 @@ print(faults() - before)
 
 
 def python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a new interpreter with only these LUCID_ variables set."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("LUCID_")}
+    """Run a script in a new interpreter with only these variables set for the CPU."""
+    ours = ("LUCID_", "MKL_", "OMP_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-W", "default", "-c", script],
         env=kept | env,
@@ -106,12 +111,31 @@ def test_a_path_to_a_library_is_loaded():
 
 
 @pytest.mark.skipif(not GLIBC, reason="MKL is for Linux")
-def test_mkl_chooses_its_threads_when_it_is_loaded():
-    """Before PyTorch brings GNU's OpenMP, with which it is slow."""
-    threads = "print('libmkl_intel_thread' in open('/proc/self/maps').read())"
-    script = f"import lucid; print('mkl' in str(lucid._cpu.blas)); {threads}"
-    has_mkl, by_intel = python(script).stdout.split()
-    assert by_intel == has_mkl
+@pytest.mark.parametrize(
+    ("variable", "threads"),
+    [
+        ({}, "tbb"),
+        ({"OMP_NUM_THREADS": "1"}, "intel"),
+        ({"MKL_NUM_THREADS": "1"}, "intel"),
+        ({"MKL_CBWR": "AUTO,STRICT"}, "intel"),
+    ],
+)
+def test_mkl_chooses_its_threads_when_it_is_loaded(variable, threads):
+    """Before the first product, which might come after PyTorch has brought GNU's."""
+    script = "import lucid; print('mkl' in str(lucid._cpu.blas))"
+    has_mkl, *chosen = python(script + ASK_THREADS, **variable).stdout.split()
+    assert chosen == ([threads] if has_mkl == "True" else [])
+
+
+@pytest.mark.skipif(not GLIBC, reason="MKL is for Linux")
+def test_mkl_without_onetbb_beside_it_has_openmps_threads(environment: Path):
+    """As from a system's package that has each in a folder of its own."""
+    for pattern in ("libmkl_*", "libiomp5*"):
+        for library in Path(sys.prefix, "lib").glob(pattern):
+            (environment / "lib" / library.name).symlink_to(library)
+    script = with_prefix(environment) + "import lucid; print(lucid._cpu.blas)"
+    blas, *chosen = python(script + ASK_THREADS, LUCID_BLAS="auto").stdout.split()
+    assert chosen == (["intel"] if "mkl" in blas else [])
 
 
 @pytest.mark.skipif(
@@ -119,12 +143,15 @@ def test_mkl_chooses_its_threads_when_it_is_loaded():
     reason="there is no GNU OpenMP",
 )
 @pytest.mark.parametrize("gnu_first", [True, False])
-def test_products_are_right_beside_gnu_threads(gnu_first):
-    """MKL shares them if they are there already: beside them it would be wrong."""
+@pytest.mark.parametrize("openmp", [True, False])
+def test_products_are_right_beside_gnu_threads(openmp, gnu_first):
+    """Intel's OpenMP beside GNU's would be wrong: MKL takes what is there first."""
     both = [GNU_THREADS, "import lucid, mlx.core as mx\n"]
-    script = "".join(both if gnu_first else both[::-1])
-    has_mkl, by_gnu, right = python(script + PRODUCT).stdout.split()
-    assert by_gnu == str(gnu_first and has_mkl == "True")
+    script = "".join(both if gnu_first else both[::-1]) + PRODUCT + ASK_THREADS
+    variable = {"OMP_NUM_THREADS": "2"} if openmp else {}
+    has_mkl, right, *chosen = python(script, **variable).stdout.split()
+    threads = ("gnu" if gnu_first else "intel") if openmp else "tbb"
+    assert chosen == ([threads] if has_mkl == "True" else [])
     assert right == "True"
 
 
