@@ -279,6 +279,6 @@ class Named(mlx.nn.Module):
 
     @property
     def state(self) -> Self:
-        """The module, MLX's dict of what it holds: what `mx.compile` captures."""
+        """The module as MLX's dict of its contents, to pass to `mx.compile`."""
         settle_ties(self)  # a trace gives each name a placeholder of its own
         return self

@@ -42,9 +42,9 @@ class Saved(mlx.nn.Module):
         }
 
     optional_in_state_dict: ClassVar[Collection[str]] = ()
-    """Buffers that a state dict may lack, and that are left as they are then.
+    """Buffers that a strict load leaves as they are if the state dict lacks them.
 
-    For those that younger versions of a module added (`num_batches_tracked`).
+    For buffers that a later version of a module added, such as `num_batches_tracked`.
     """
 
     def load_state_dict(
