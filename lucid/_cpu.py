@@ -1,7 +1,7 @@
 """Linux: a real BLAS and a calmer allocator for MLX's CPU backend, before MLX loads.
 
-MLX's Linux wheel links the reference BLAS, 50 times slower than MKL or OpenBLAS, and
-its allocator gives every large buffer back to the system. Both can be mended from
+MLX's Linux wheel links the reference BLAS, which is much slower than MKL or OpenBLAS,
+and its allocator gives every large buffer back to the system. Both can be mended from
 outside, once, before `mlx.core` is first imported:
 
 - `LUCID_BLAS`: `auto` (MKL from this environment, else a system OpenBLAS), `mkl`,

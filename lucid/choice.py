@@ -270,7 +270,7 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
         return Choice.of(WINOGRAD, "half the products along the depth")
     if not GRID.fits(geometry) or grid_waste(geometry) > 2.5:
         return Choice.of(COLUMNS, "a flat grid would be mostly border, or too long")
-    # Depthwise, the grid stacks nothing: 1.4 to 4 times faster, in a fifth of memory.
+    # Depthwise, the grid stacks nothing: it is faster, and takes less memory.
     most = COLUMNS_IN_CACHE if stride == 1 else STRIDED_COLUMNS
     if taps <= 4 * stride and columns <= most and c * o > 4:
         return Choice.of(COLUMNS, "each voxel is in few columns")

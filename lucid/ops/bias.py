@@ -9,7 +9,7 @@ def add_bias(y: mx.array, bias: mx.array, channel_axis: int) -> mx.array:
     """`y` plus a number for each channel, with MLX's derivatives.
 
     The bias is broadcast one axis at a time, so that its gradient is summed one axis at
-    a time: 30 times closer to the exact sum than MLX's reduction over all four at once,
+    a time: much closer to the exact sum than MLX's reduction over all four at once,
     and no slower. Half types are summed in float32.
     """
     voxels, spread = y.size // max(bias.size, 1), aligned(bias, channel_axis)

@@ -133,8 +133,8 @@ def scale_and_shift(
 def total(x: mx.array, voxels: int) -> mx.array:
     """The sum over V: (N, C).
 
-    By a product where the voxels of a channel lie together: on a CPU 20 times closer
-    to the exact sum than MLX's own, and faster.
+    By a product where the voxels of a channel lie together: on a CPU this is much
+    closer to the exact sum than MLX's own, and faster.
     """
     if voxels == 1:
         return x.sum(1)

@@ -37,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(_described(program))
     if shapes:
-        print()
-        print(lucid.summary(program, *shapes))
+        try:
+            print(f"\n{lucid.summary(program, *shapes)}")
+        except (IndexError, TypeError, ValueError) as error:
+            parser.error(f"--size: {error}")
     if options.npz:
         program.save_weights(options.npz)
         print(f"\nweights saved to {options.npz}")
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _described(program: Program) -> str:
     parameters = program.named_parameters()
     count = sum(array.size for _, array in parameters)
-    mode = {True: "training", False: "evaluation", None: "no particular"}
+    mode = {True: "training", False: "evaluation", None: "the graph does not say"}
     lines = [
         f"inputs      {', '.join(program.input_names())}",
         f"outputs     {program.output_count()}",

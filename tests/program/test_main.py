@@ -33,3 +33,9 @@ def test_a_size_that_is_none_is_refused_at_once(capsys):
     with pytest.raises(SystemExit):
         main([str(DATA / "unet.pt2"), "--size", "1x2"])
     assert "--size" in capsys.readouterr().err
+
+
+def test_a_size_that_the_program_cannot_take_is_one_message(capsys):
+    with pytest.raises(SystemExit):
+        main([str(DATA / "attention.pt2"), "--size", "1,1"])
+    assert "--size: " in capsys.readouterr().err
