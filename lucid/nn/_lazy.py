@@ -34,7 +34,7 @@ class LazyModule(Layer):
         return bool(uninitialized_names(self))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer computes; the first time, create its arrays for that."""
+        """Call the layer; at the first call, create its arrays first."""
         if self._waiting:
             if _first_call.in_gradient():
                 self.infer(*args, **kwargs)  # what it refuses is the caller's error

@@ -41,7 +41,16 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A model's layers in the order of their calls; prints as a table."""
+    """A model's layers in the order of their calls; prints as a table.
+
+    Attributes:
+        layers: for each call of a layer, its `name`, `type`, `output_shape`,
+            `parameters`, `multiply_adds` and `activation_bytes`.
+        parameters: number of parameters.
+        trainable_parameters: number of those that are not frozen.
+        multiply_adds: of all layers together.
+        activation_bytes: memory of all outputs together.
+    """
 
     layers: tuple[LayerSummary, ...]
     parameters: int
