@@ -5,10 +5,10 @@
     python examples/benchmark_layers.py --quick --json times.json
 
 Outputs and gradients are compared first, and where they differ nothing is timed. Then
-the contenders take turns. The times are lower quartiles, which a machine that others
-use too disturbs least; ratios are Lucid's time over the other's, so that 1 is even and
-less is better. `mlx.nn` has the transposes that channels-first volumes need with it.
-Memory is Lucid's peak beside what it was given, in copies of the input.
+the contenders take turns. The times are lower quartiles, which other load on the
+machine disturbs least. Ratios are Lucid's time over the other's: below 1, Lucid is
+faster. Times of `mlx.nn` include its transposes from and to channels-first. Memory is
+Lucid's peak without its input, in copies of the input.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How much a contender of another benchmark makes a process of its own grow.
+"""Memory of one contender of another benchmark, in a process of its own.
 
     python examples/benchmark_memory.py dense lucid cpu       # of benchmark_conv3d.py
     python examples/benchmark_memory.py nnunet-32 torch cpu   # of benchmark_training.py
 
-Resident memory, which counts whatever library asked for it; MLX's own counter sees MLX
-alone. Each contender first computes something tiny, so that what its libraries set up
-once is not counted, nor are a convolution's inputs and a network's weights and batch.
+It is resident memory, of all libraries together; MLX's own counter only counts MLX's.
+Each contender first computes something tiny, so that what its libraries set up once is
+not counted. Nor are a convolution's inputs and a network's weights and batch.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Train a lazily built 3-D network to clean a brain scan, and measure how well it does.
 
-    python examples/denoise_mri.py                        # the scan nibabel carries
+    python examples/denoise_mri.py                        # nibabel's example scan
     python examples/denoise_mri.py --volume mine.nii.gz   # your own, 3-D or 4-D
     mlx.launch -n 2 -- python examples/denoise_mri.py     # two processes share the work
 
-The network learns from patches of one part of the scan, with noise added afresh to
-each, and is measured on the whole of the other part: the second repeat of a 4-D scan,
-the other half of a 3-D one.
+The network learns from patches of one part of the scan, with new noise added to each,
+and is measured on the whole other part: the second repeat of a 4-D scan, the other half
+of a 3-D one.
 """
 
 from __future__ import annotations

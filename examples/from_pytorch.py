@@ -3,9 +3,9 @@
     pip install torch monai
     python examples/from_pytorch.py
 
-The network is MONAI's UNet with random weights; `--pt2 FILE` takes an exported program
-of your own, which is then only loaded, timed and trained. PyTorch exports in a process
-of its own, so that what comes after shows what a machine without it does.
+The network is MONAI's UNet with random weights; `--pt2 FILE` takes your own exported
+program, which is then only loaded, timed and trained. PyTorch exports in a separate
+process, so that the rest runs as on a machine without it.
 """
 
 from __future__ import annotations

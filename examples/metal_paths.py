@@ -1,4 +1,4 @@
-"""Which path the layers of volumetric networks take on an Apple GPU, as a table.
+"""How layers of volumetric networks are computed on an Apple GPU, as tables.
 
 And what a weight gradient moves to and from memory: by Lucid's kernel, and by a matrix
 product of each tap.

@@ -11,8 +11,8 @@ has the largest difference between the two outputs.
         --arguments '{"spatial_dims": 3, "in_channels": 1, "out_channels": 2,
                       "channels": [16, 32, 64], "strides": [2, 2]}'
 
-does so with a checkpoint of your own. Lucid reads the file itself: of these three
-packages only the comparison needs any.
+does the same with your own checkpoint. Lucid reads the file itself: only the comparison
+needs these packages.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = command_line.Parser(
         prog="port_from_torch",
-        description="Weights from PyTorch to Lucid, and the difference of the outputs.",
+        description="Load weights from PyTorch into Lucid, and compare the outputs.",
     )
     parser.add_argument("--checkpoint", type=Path, help="your own checkpoint")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Train a 3-D U-Net to tell gray from white matter, stop it, and go on exactly.
+"""Train a 3-D U-Net to tell gray from white matter, with exact resume.
 
     python examples/segment_tissue.py                    # a template, fetched once
     python examples/segment_tissue.py --resume           # after Ctrl-C, or worse
@@ -9,7 +9,7 @@
 The template is the MNI152 brain, an average of 152 people, with maps of its tissues,
 from nilearn (BSD license). A folder holds `images` and `labels` of the same names, or
 is laid out as nnU-Net's. `segment_training.py` has the network and its training, the
-files beside it what they are named after: data, patches, checkpoint, results.
+other `segment_*.py` files have data, patches, checkpoint and results.
 """
 
 from __future__ import annotations
