@@ -21,7 +21,7 @@ def is_placeholder(array: Tensor) -> bool:
     except ValueError:
         return True
     except RuntimeError as error:
-        return "without a primitive" in str(error)
+        return _is_of_ended_trace(error)
     return False
 
 
@@ -35,11 +35,25 @@ def is_differentiated(array: Tensor) -> bool:
         mx.eval(made)
     except ValueError:
         made = array  # a placeholder of mx.compile, which has no history of its own
-    except RuntimeError:
-        return False  # of a trace that has ended
+    except RuntimeError as error:
+        _is_of_ended_trace(error)
+        return False
     history = io.StringIO()
     mx.export_to_dot(history, made)
     return "label" in history.getvalue()
+
+
+def _is_of_ended_trace(error: RuntimeError) -> bool:
+    """Whether an evaluation failed for that; not, if another thread has the array.
+
+    Any other error is the caller's, perhaps of earlier work, which MLX raises once,
+    wherever something is waited for next.
+    """
+    if "without a primitive" in str(error):
+        return True
+    if "There is no Stream" in str(error):
+        return False
+    raise error
 
 
 def restore_rng_state(key: Tensor) -> None:

@@ -19,6 +19,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.failing import fail_later
 from tests.metal import test_conv, test_padding
 from tests.metal_emulator import emulated_metal, emulation
 from tests.ops.test_formulations import geometry_of
@@ -234,15 +235,6 @@ def test_what_cannot_be_checked_is_not_used(plant, monkeypatch, problems):
         y = padding.pad_kernel(x, sides, "reflect")
     assert emulated.names == []
     assert (y == padding.pad_ops(x, sides, "reflect")).all()
-
-
-def fail_later() -> None:
-    """Work that fails once it runs: MLX raises that when something is waited for."""
-    while True:
-        try:
-            return mx.async_eval(mx.linalg.inv(mx.zeros((300, 300)), stream=mx.cpu))
-        except RuntimeError:  # it ran at once
-            continue
 
 
 def test_an_error_of_earlier_work_is_not_taken_for_a_kernels(plant):
