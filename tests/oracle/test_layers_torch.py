@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.layers import REFUSED, ROWS
-from tests.oracle.tolerances import FLOAT32, distance
+from tests.oracle.tolerances import FLOAT32, RELATIVE, distance
 from tests.rows import Row, drawn_state, outputs
 
 torch.set_num_threads(2)
@@ -215,6 +215,34 @@ def test_functions_begin_with_pytorchs_arguments(name):
         for entries in (signature(getattr(F, name)), want)
     )
     assert ours[: len(want)] == want
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("BatchNorm3d", (4,)),
+        ("InstanceNorm3d", (4, 1e-5, 0.1, True, True)),
+        ("GroupNorm", (2, 4)),
+        ("LayerNorm", (7,)),
+    ],
+)
+def test_a_float32_norm_of_a_half_input(name, arguments, dtype, training):
+    ours = getattr(nn, name)(*arguments).train(training)
+    other = theirs(name)(*arguments).train(training)
+    state = drawn_state(ours, seed=0)
+    ours.load_state_dict(state)
+    other.load_state_dict({k: torch.tensor(v) for k, v in state.items()})
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 6, 7)).astype(np.float32)
+    half = mx.array(x).astype(getattr(mx, dtype))
+    got = ours(half)
+    given = torch.tensor(x).to(getattr(torch, dtype))
+    assert str(other(given).dtype).removeprefix("torch.") == dtype
+    assert got.dtype == half.dtype
+    other.load_state_dict({k: torch.tensor(v) for k, v in state.items()})
+    want = other.double()(given.double()).detach().numpy()
+    assert distance(got, want) <= RELATIVE[half.dtype]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)

@@ -137,10 +137,10 @@ def check_parameter(
     check_array(name, value)
     if value.shape != shape:
         raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}.")
-    if value.dtype != input.dtype:
+    if value.dtype not in (input.dtype, mx.float32):
         raise TypeError(
             f"`{name}` (={dtype_name(value.dtype)}) must have the dtype of `input` "
-            f"(={dtype_name(input.dtype)})."
+            f"(={dtype_name(input.dtype)}) or float32."
         )
 
 

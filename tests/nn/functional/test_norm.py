@@ -68,6 +68,34 @@ def test_half_types_take_their_statistics_in_float32(name, dtype):
     assert_close(got, exact(np.array(x.astype(mx.float32))), name, dtype)
 
 
+# name: a function of (x, weight, bias), and the length of these
+AFFINE = {
+    "batch": (lambda x, *p: F.batch_norm(x, None, None, *p, training=True), 4),
+    "running": (lambda x, *p: F.batch_norm(x, mx.zeros(4), mx.ones(4), *p), 4),
+    "instance": (lambda x, *p: F.instance_norm(x, None, None, *p), 4),
+    "group": (lambda x, *p: F.group_norm(x, 2, *p), 4),
+    "layer": (lambda x, *p: F.layer_norm(x, 7, *p), 7),
+}
+
+
+@pytest.mark.parametrize("name", AFFINE)
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
+def test_float32_parameters_go_with_a_half_input(name, dtype):
+    function, length = AFFINE[name]
+    x = mx.array(draw(1.0)).astype(dtype)
+    weight, bias = mx.arange(length) / 3, mx.arange(length) / 5 - 1
+    got = function(x, weight, bias)
+    assert got.dtype == dtype
+    wide = function(x.astype(mx.float32), weight, bias)
+    assert_close(got, np.array(wide), name, dtype)
+    grads = mx.grad(
+        lambda *a: function(*a).astype(mx.float32).square().sum(), [0, 1, 2]
+    )
+    assert [g.dtype for g in grads(x, weight, bias)] == [dtype, mx.float32, mx.float32]
+    with pytest.raises(TypeError, match=r"`weight` .* or float32"):
+        function(x.astype(mx.float32), weight.astype(dtype), bias)
+
+
 @of_every_norm
 def test_a_constant_volume_becomes_zero(name):
     function, _ = CASES[name]
