@@ -164,9 +164,8 @@ class ConvTranspose3d(Layer):
 
         Args:
             input: the volumes.
-            output_size: of the output, (OD, OH, OW) or a whole shape, instead of
-                `output_padding`: from the least that the stride allows to stride - 1
-                more.
+            output_size: size of the output, (OD, OH, OW) or a whole shape, instead of
+                `output_padding`.
         """
         output_padding = self._output_padding(input, output_size)
         with self._on_device():

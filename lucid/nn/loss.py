@@ -157,7 +157,7 @@ class CrossEntropyLoss(Loss):
         weight: a factor for each class; a buffer.
         ignore_index: voxels with this index are ignored.
         reduction: 'none', 'mean' or 'sum'.
-        label_smoothing: how much of each target is spread over all classes.
+        label_smoothing: the part of each target that is spread over all classes.
 
     Shape:
         - input: scores (N, C, D, H, W), or (N, C, ...), or (C,)

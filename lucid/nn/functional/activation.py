@@ -42,7 +42,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         approximate: 'none' for the error function, 'tanh' for the paper's formula.
 
     Raises:
-        ValueError: for another `approximate`.
+        ValueError: if `approximate` is neither.
     """
     check_floating("input", input)
     check_approximate(approximate)
@@ -79,7 +79,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: for another number of slopes.
+        ValueError: if the number of slopes is wrong.
     """
     check_array("input", input)
     check_array("weight", weight)

@@ -19,9 +19,9 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Size3d = 1,
 ) -> Tensor:
-    """The transposed convolution: what `conv3d` does to gradients, done to volumes.
+    """Transposed convolution: the gradient of `conv3d` with respect to its input.
 
-    Each voxel spreads the kernel over the output, a stride after its neighbor.
+    Each voxel adds its kernel to the output, one stride after its neighbor's.
 
     Args:
         input: volumes, float32, float16 or bfloat16.
@@ -29,8 +29,9 @@ def conv_transpose3d(
         bias: one number for each output channel, of the same dtype.
         stride: step between the kernels of neighboring voxels, in output voxels.
         padding: output voxels removed on both sides of each axis.
-        output_padding: outputs more at the end of each axis; less than the stride or
-            the dilation. Several sizes become one by a stride: this says which.
+        output_padding: output voxels added at the end of each axis; less than the
+            stride or the dilation. A strided convolution maps several sizes to one:
+            this chooses among them.
         groups: how many blocks of channels are convolved separately.
         dilation: step between kernel taps, in output voxels.
 

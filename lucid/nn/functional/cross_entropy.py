@@ -46,10 +46,10 @@ def cross_entropy(
     Args:
         input: scores (logits).
         target: class indices, in any integer dtype, or probabilities of the classes.
-        weight: a factor for each class; the mean is over the factors of the targets.
+        weight: a factor for each class; the mean is weighted by the targets' factors.
         ignore_index: voxels with this index are ignored.
         reduction: 'none', 'mean' or 'sum'.
-        label_smoothing: how much of each target is spread over all classes, in [0, 1].
+        label_smoothing: the part of each target, in [0, 1], spread over all classes.
 
     Shape:
         - input: (N, C, D, H, W), or (N, C, ...), or (C,)

@@ -20,12 +20,12 @@ def dropout(
     Args:
         input: float32, float16 or bfloat16, of any shape.
         p: probability of an entry to be dropped.
-        training: whether to drop at all.
+        training: whether to apply dropout.
         inplace: accepted as in PyTorch; the result is always a new array.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a `p` that is no probability.
+        ValueError: a `p` that is not a probability.
 
     Example:
         >>> import lucid, lucid.nn.functional as F
@@ -48,7 +48,7 @@ def dropout3d(
     Args:
         input: float32, float16 or bfloat16.
         p: probability of a channel of a volume to be dropped.
-        training: whether to drop at all.
+        training: whether to apply dropout.
         inplace: accepted as in PyTorch; the result is always a new array.
 
     Shape:
@@ -57,7 +57,7 @@ def dropout3d(
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a `p` that is no probability; an input that is no volume.
+        ValueError: a `p` that is not a probability; an input that is not a volume.
     """
     check_array("input", input)
     if input.ndim not in (4, 5):
@@ -83,18 +83,18 @@ def alpha_dropout(
 ) -> Tensor:
     """Dropout that keeps mean 0 and variance 1, for networks of SELU.
 
-    In training, a dropped entry is what SELU tends to far below zero; all are then
-    scaled and shifted. Klambauer et al. (2017).
+    In training, dropped entries become SELU's limit for large negative x, and all
+    entries are then scaled and shifted. Klambauer et al. (2017).
 
     Args:
         input: float32, float16 or bfloat16, of any shape.
         p: probability of an entry to be dropped.
-        training: whether to drop at all.
+        training: whether to apply dropout.
         inplace: accepted as in PyTorch; the result is always a new array.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a `p` that is no probability.
+        ValueError: a `p` that is not a probability.
     """
     p = float(check_probability(p))
     if not _drops(input, p, training):

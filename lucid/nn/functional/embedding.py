@@ -79,7 +79,7 @@ def embedding(
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a `padding_idx` that is no row, `max_norm`, `sparse`.
+        ValueError: a `padding_idx` that is not a row; `max_norm` or `sparse`.
     """
     check_indices("input", input)
     check_array("weight", weight)

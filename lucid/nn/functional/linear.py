@@ -74,8 +74,8 @@ def normalize(
     Args:
         input: float32, float16 or bfloat16; norms are computed in float32.
         p: the norm's exponent; `math.inf` for the largest |x|.
-        dim: the axis, or axes, of a vector.
-        eps: the least that is divided by.
+        dim: the axis or axes of the vectors.
+        eps: the smallest divisor.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.

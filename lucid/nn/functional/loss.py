@@ -32,10 +32,10 @@ def l1_loss(
     """|input - target|.
 
     Args:
-        input: what a model gives; any shape.
-        target: what it should give; the same shape.
+        input: predictions; any shape.
+        target: targets; the same shape.
         reduction: 'none', 'mean' or 'sum'.
-        weight: factors, of the same shape; the mean is over their sum.
+        weight: factors, of the same shape; the mean is weighted by them.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -80,8 +80,8 @@ def huber_loss(
 ) -> Tensor:
     """With e = |input - target|: e^2 / 2 below delta, delta (e - delta / 2) above.
 
-    Arguments as for `l1_loss`, but the mean is over the number of entries, also with
-    weights, as PyTorch has it; `delta` must be positive.
+    Arguments as for `l1_loss`, but the mean is over the number of entries even with
+    weights, as in PyTorch; `delta` must be positive.
     """
     if not real("delta", delta) > 0:
         raise ValueError(f"`delta` (={delta}) must be positive.")
@@ -103,7 +103,7 @@ def binary_cross_entropy(
     weight: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """-(t log(x) + (1 - t) log(1 - x)) of probabilities x; no logarithm below -100.
+    """-(t log(x) + (1 - t) log(1 - x)) of probabilities x; each log is at least -100.
 
     Args:
         input: probabilities. Outside [0, 1] the loss is NaN, where PyTorch raises.
@@ -128,7 +128,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """`binary_cross_entropy(sigmoid(input), target)`, safe for scores of any size.
+    """`binary_cross_entropy(sigmoid(input), target)`, numerically stable.
 
     Args:
         input: scores (logits), any shape.

@@ -45,8 +45,8 @@ def pad(
             other side is filled in modes 'constant' and 'circular', after it in
             'reflect' and 'replicate'.
         mode: 'constant', 'reflect', 'replicate' or 'circular'.
-        value: what 'constant' pads with, a number that the input's dtype holds; None is
-            0, the only one that the other modes take.
+        value: the value for 'constant', which the input's dtype must hold; None is 0.
+            The other modes take None or 0.
 
     Shape:
         - input: any; the last len(pad) / 2 axes grow by before + after

@@ -35,7 +35,7 @@ def max_pool3d(
 ) -> Any:
     """The largest voxel of each window.
 
-    Of equal voxels the first (in the order of memory) has the gradient, as in PyTorch.
+    Of equal voxels, the first in memory gets the gradient, as in PyTorch.
 
     Args:
         input: float32, float16 or bfloat16.

@@ -35,13 +35,13 @@ def grid_sample(
 ) -> Tensor:
     """The values of volumes at the points of a grid.
 
-    Gradients are exact, for input and grid, and the same each time.
+    Gradients for input and grid are exact and deterministic.
 
     Args:
         input: volumes, float32, float16 or bfloat16.
         grid: points (x, y, z) of the same dtype: x along the width from -1 to 1, y
             along the height, z along the depth.
-        mode: 'bilinear', for volumes trilinear, or 'nearest'.
+        mode: 'bilinear' (trilinear for volumes) or 'nearest'.
         padding_mode: what is outside: 'zeros', the 'border' voxels, or the volume's
             'reflection'.
         align_corners: whether -1 and 1 are the centers of the outermost voxels (True),
@@ -91,11 +91,11 @@ def grid_sample(
 def affine_grid(
     theta: Tensor, size: Sequence[int], align_corners: bool | None = None
 ) -> Tensor:
-    """The grid of an affine map of volumes, for `grid_sample`.
+    """The grid of an affine transformation of volumes, for `grid_sample`.
 
     Args:
-        theta: maps, one for each volume: a point of the output, (x, y, z, 1), times it
-            is the point of the input that is seen there.
+        theta: one matrix for each volume, which maps a point of the output,
+            (x, y, z, 1), to a point of the input.
         size: of the output, (N, C, D, H, W).
         align_corners: whether -1 and 1 are the centers of the outermost voxels (True),
             or the volume's borders (False, None).
