@@ -47,11 +47,11 @@ else:
 
         def __new__(cls, data, requires_grad=True):
             if not flag("requires_grad", requires_grad):
-                raise TypeError(
-                    "arrays have no requires_grad: make it an nn.Buffer, or freeze it "
-                    'by self.freeze(keys="its name", recurse=False).'
+                raise ValueError(
+                    "`requires_grad` (=False) must be True: make it an nn.Buffer, or "
+                    'freeze it by self.freeze(keys="its name", recurse=False).'
                 )
-            return mx.array(data)
+            return tensor(data)
 
 
 class Buffer(mx.array):

@@ -179,7 +179,9 @@ def test_parameter_takes_what_pytorchs_takes():
         assert isinstance(made, nn.Parameter)
     assert nn.Parameter(data=[1.0, 2.0], requires_grad=True).tolist() == [1, 2]
     assert not isinstance(np.ones(2), nn.Parameter)
-    with pytest.raises(TypeError, match=r"nn\.Buffer.*freeze"):
+    with pytest.raises(TypeError, match="`data`"):
+        nn.Parameter(data=np)
+    with pytest.raises(ValueError, match=r"`requires_grad`.*nn\.Buffer.*freeze"):
         nn.Parameter(mx.ones(2), requires_grad=False)
     with pytest.raises(TypeError, match="`requires_grad`"):
         nn.Parameter(mx.ones(2), requires_grad="yes")
