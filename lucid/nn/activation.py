@@ -106,6 +106,8 @@ class PReLU(Module):
         num_parameters: 1, or the number of channels (the length of axis 1) for one
             slope each.
         init: first value of the slopes.
+        device: as in `Conv3d`.
+        dtype: as in `Conv3d`.
 
     Example:
         >>> import lucid, lucid.nn as nn

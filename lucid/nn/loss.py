@@ -21,7 +21,11 @@ class Loss(Module):
 
 
 class L1Loss(Loss):
-    """|input - target|; see `F.l1_loss`."""
+    """|input - target|; see `F.l1_loss`.
+
+    Args:
+        reduction: 'none', 'mean' or 'sum'.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, self.reduction)
@@ -29,6 +33,9 @@ class L1Loss(Loss):
 
 class MSELoss(Loss):
     """(input - target)^2; see `F.mse_loss`.
+
+    Args:
+        reduction: 'none', 'mean' or 'sum'.
 
     Example:
         >>> import lucid, lucid.nn as nn
