@@ -480,6 +480,10 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"input": X, "weight": t(5, 4), "bias": t(5)},
     ],
     "aten.embedding.default": [{"weight": t(3, 4), "indices": whole(2, 5)}],
+    "aten.affine_grid_generator.default": [
+        {"theta": t(2, 3, 4), "size": [2, 1, 3, 4, 5], "align_corners": align}
+        for align in (False, True)
+    ],
     "aten.grid_sampler.default": [
         {
             "input": VOLUME,

@@ -271,6 +271,7 @@ LAYERS: dict[str, Any] = {
         input, p, train
     ),
     "aten.feature_dropout.default": _feature_dropout,
+    "aten.affine_grid_generator.default": F.affine_grid,
     "aten.grid_sampler.default": _grid_sample,
 }
 
