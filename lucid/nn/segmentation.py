@@ -39,6 +39,8 @@ class Comparing(Loss):
         self.to_onehot_y = flag("to_onehot_y", to_onehot_y)
         self.sigmoid = flag("sigmoid", sigmoid)
         self.softmax = flag("softmax", softmax)
+        # Before a module refuses a tuple of arrays in words of its own.
+        Comparison(other_act=other_act)
         self.other_act = other_act
         self.ignore_index = ignore_index
         Comparison(**self.comparison())

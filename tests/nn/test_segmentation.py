@@ -127,6 +127,7 @@ X, Y = lucid.ones(2, 3, 4, 4, 4), lucid.zeros(2, 1, 4, 4, 4)
 REFUSED = [
     (lambda: nn.DiceLoss(sigmoid=True, softmax=True), ValueError, "only one of"),
     (lambda: nn.DiceLoss(other_act="relu"), TypeError, "`other_act`"),
+    (lambda: nn.DiceLoss(other_act=[("a", mx.ones(2))]), TypeError, "`other_act`"),
     (lambda: nn.DiceLoss(reduction="avg"), ValueError, "`reduction`"),
     (lambda: nn.DiceLoss(weight=[1, -1]), ValueError, "`weight`"),
     (lambda: nn.DiceLoss(ignore_index=0.5), TypeError, "`ignore_index`"),
