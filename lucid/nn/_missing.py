@@ -43,7 +43,7 @@ def missing_function(name: str, names: Iterable[str]) -> str:
     if near:
         message += f" Did you mean {near[0]!r}?"
     for place in (mlx.nn, mlx.nn.losses, mx.fast):
-        for theirs in set(dir(place)).difference(names):
+        for theirs in sorted(set(dir(place)).difference(names)):
             if _plain(theirs) == _plain(name) and callable(getattr(place, theirs)):
                 message += f" There is {place.__name__}.{theirs}; MLX's channels are "
                 return f"{message}the last axis."
