@@ -58,6 +58,22 @@ def test_a_norm_of_a_volume_that_begins_in_the_background_is_exact(name):
     assert_close(function(mx.array(x)), exact(x), name)
 
 
+@pytest.mark.parametrize(
+    "volume", [(4, 4, 8), (5, 32, 3), (40, 48, 40), (41, 43, 47)], ids=str
+)
+def test_sums_over_any_number_of_voxels_are_exact(volume):
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((2, 2, *volume)).astype(np.float32) for _ in range(2))
+    x, dy = x + 3, dy + 1
+
+    def norm(x: mx.array, bias: mx.array) -> mx.array:
+        return F.instance_norm(x, None, None, mx.ones(2), bias)
+
+    (y,), (_, dbias) = mx.vjp(norm, [mx.array(x), mx.zeros(2)], [mx.array(dy)])
+    assert_close(y, formula(x, (2, 3, 4)), "instance")
+    assert np.allclose(np.array(dbias), dy.sum((0, 2, 3, 4), np.float64), rtol=1e-5)
+
+
 @of_every_norm
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
 def test_half_types_take_their_statistics_in_float32(name, dtype):
