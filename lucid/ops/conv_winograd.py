@@ -11,11 +11,16 @@ its tiles, not those of its taps alone.
 x and dy are channels-first and float32; inside, voxels are rows and channels columns,
 which is the faster way around for the BLAS, and outputs are views of that. Padding is
 with zeros, stride, dilation and groups are one, the kernel is three deep.
+
+Large volumes are cut into slabs of a few tiles, which stay in cache from the transform
+to the output. MLX computes all operations of a stream on one thread: two streams take
+the slabs by turns, and so both compute what is no product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -48,6 +53,11 @@ _G = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
+
+# Numbers in a slab of the input or the output, whichever has more channels. Measured:
+# smaller ones are not worth their operations.
+SLAB = 2**18
+_SECOND_STREAM = mx.new_thread_local_stream(mx.cpu)  # one for each thread of Python's
 
 
 class _Tiles(NamedTuple):
@@ -112,15 +122,20 @@ def input_gradient(dy: mx.array, weight: mx.array, geometry: ConvGeometry) -> mx
 def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.array:
     """G^T [sum of (A dy) * (B^T x)], tap by tap of rows and columns."""
     o, c = geometry.out_channels, geometry.in_channels
-    tiles = _tiles(geometry.output_size, geometry.kernel_size)
     before = [side[0] for side in geometry.padding]
-    inputs = _transform_inputs(x, before, tiles)
-    gradients = _transform_gradients(dy, tiles).swapaxes(2, 3)  # its rows are last
-    found = [
-        (gradients @ inputs[:, :, tap : tap + tiles.rows]).sum(axis=0)
-        for tap in tiles.taps
-    ]  # (6, O, C) each
-    dw = mx.array(_G).T @ mx.stack(found, axis=-1).reshape(6, -1)
+
+    def products(slab: _Slab) -> mx.array:
+        rows, taps = slab.tiles.rows, slab.tiles.taps
+        inputs = _transform_inputs(x, slab)
+        gradients = _transform_gradients(dy, slab).swapaxes(2, 3)  # its rows are last
+        found = [
+            (gradients @ inputs[:, :, tap : tap + rows]).sum(axis=0) for tap in taps
+        ]  # (6, O, C) each
+        return mx.stack(found, axis=-1)
+
+    slabs = _slabs(geometry.output_size, before, geometry.weight_shape, len(x))
+    total = functools.reduce(mx.add, _by_turns(products, slabs))
+    dw = mx.array(_G).T @ total.reshape(6, -1)
     dw = dw.reshape(3, o, c, *geometry.kernel_size[1:])
     return dw.transpose(1, 2, 0, 3, 4)
 
@@ -133,42 +148,99 @@ def _convolve(
     outputs: Triple,
 ) -> mx.array:
     """Outputs of x, which begins `before` voxels after the first tap of the first."""
-    o, c, *kernel = weight.shape
-    tiles = _tiles(outputs, kernel)
-    inputs = _transform_inputs(x, before, tiles)
+    o, c = weight.shape[:2]
     matrices = mx.array(_G) @ weight.transpose(2, 3, 4, 1, 0).reshape(3, -1)
     matrices = matrices.reshape(6, -1, c, o)  # (6, KH * KW, C, O)
-    sums = inputs[:, :, : tiles.rows] @ matrices[:, 0]
-    for i, tap in enumerate(tiles.taps[1:], start=1):
-        sums = mx.addmm(sums, inputs[:, :, tap : tap + tiles.rows], matrices[:, i])
-    y = mx.array(_A).T @ sums.reshape(len(sums), 6, -1)
-    d, _, w = outputs
-    y = y.reshape(-1, 4 * tiles.depth, tiles.height, tiles.width, o)[:, :d, :, :w]
-    # Without a bias, too: adding copies faster than mx.contiguous does.
-    y = y + (0.0 if bias is None else bias)
+
+    def convolve(slab: _Slab) -> mx.array:
+        tiles = slab.tiles
+        inputs = _transform_inputs(x, slab)
+        sums = inputs[:, :, : tiles.rows] @ matrices[:, 0]
+        for i, tap in enumerate(tiles.taps[1:], start=1):
+            sums = mx.addmm(sums, inputs[:, :, tap : tap + tiles.rows], matrices[:, i])
+        y = mx.array(_A).T @ sums.reshape(len(sums), 6, -1)
+        y = y.reshape(-1, 4 * tiles.depth, tiles.height, tiles.width, o)
+        y = y[:, : slab.depth, :, : outputs[2]]
+        # Without a bias, too: adding copies faster than mx.contiguous does.
+        return y + (0.0 if bias is None else bias)
+
+    slabs = _slabs(outputs, before, weight.shape, len(x))
+    y = mx.concatenate(_by_turns(convolve, slabs), axis=1)
     return y.transpose(0, 4, 1, 2, 3)
 
 
-def _transform_inputs(x: mx.array, before: Sequence[int], tiles: _Tiles) -> mx.array:
+class _Slab(NamedTuple):
+    """Planes of the outputs that are computed together, and what they are made of."""
+
+    tiles: _Tiles
+    writes: slice  # planes of y
+    reads: slice  # planes of x
+    before: Sequence[int]  # zeros before what it reads
+
+    @property
+    def depth(self) -> int:
+        """How many planes of the outputs."""
+        return self.writes.stop - self.writes.start
+
+
+def _slabs(
+    outputs: Triple, before: Sequence[int], weight: Sequence[int], batch: int
+) -> list[_Slab]:
+    """The outputs, cut between tiles into slabs of SLAB numbers or more."""
+    o, c, *kernel = weight
+    d, h, w = outputs
+    tiles = -(-d // 4)
+    count = max(1, min(tiles, batch * max(c, o) * d * h * w // SLAB))
+    cuts = [min(4 * (tiles * i // count), d) for i in range(count + 1)]
+    return [
+        _Slab(
+            _tiles((stop - start, h, w), kernel),
+            writes=slice(start, stop),
+            reads=slice(max(start - before[0], 0), stop - before[0] + 2),
+            before=[max(before[0] - start, 0), *before[1:]],
+        )
+        for start, stop in itertools.pairwise(cuts)
+    ]
+
+
+def _by_turns(
+    function: Callable[[_Slab], mx.array], slabs: Sequence[_Slab]
+) -> list[mx.array]:
+    """`function` of each slab, on this stream and another by turns."""
+    streams = itertools.cycle([mx.default_stream(mx.default_device()), _SECOND_STREAM])
+    results = []
+    for slab in slabs:
+        with mx.stream(next(streams)):
+            results.append(function(slab))
+    return results
+
+
+def _transform_inputs(x: mx.array, slab: _Slab) -> mx.array:
     """B^T x: (N * tiles, 6, rows and what the last tap needs, C)."""
     n, c = x.shape[:2]
+    tiles = slab.tiles
     height = tiles.height + -(-tiles.taps[-1] // tiles.width)  # the last tap's, too
     full = (4 * (tiles.depth + 1), height, tiles.width)
-    sides = [(b, f - b - s) for b, f, s in zip(before, full, x.shape[2:], strict=True)]
-    padded = mx.pad(x.transpose(0, 2, 3, 4, 1), [(0, 0), *sides, (0, 0)])
+    padded = _padded(x[:, :, slab.reads], slab.before, full)
     planes = padded.reshape(n, tiles.depth + 1, 4, -1)
     from_next = mx.array(_B_NEXT) @ planes[:, 1:, :2]
     planes = mx.addmm(from_next, mx.array(_B_OWN), planes[:, :-1])
     return planes.reshape(-1, 6, height * tiles.width, c)
 
 
-def _transform_gradients(dy: mx.array, tiles: _Tiles) -> mx.array:
+def _transform_gradients(dy: mx.array, slab: _Slab) -> mx.array:
     """A dy: (N * tiles, 6, rows, O)."""
+    o, tiles = dy.shape[1], slab.tiles
     full = (4 * tiles.depth, tiles.height, tiles.width)
-    sides = [(0, f - s) for f, s in zip(full, dy.shape[2:], strict=True)]
-    padded = mx.pad(dy.transpose(0, 2, 3, 4, 1), [(0, 0), *sides, (0, 0)])
-    planes = mx.array(_A) @ padded.reshape(-1, 4, tiles.rows * dy.shape[1])
-    return planes.reshape(-1, 6, tiles.rows, dy.shape[1])
+    padded = _padded(dy[:, :, slab.writes], (0, 0, 0), full)
+    planes = mx.array(_A) @ padded.reshape(-1, 4, tiles.rows * o)
+    return planes.reshape(-1, 6, tiles.rows, o)
+
+
+def _padded(x: mx.array, before: Sequence[int], full: Sequence[int]) -> mx.array:
+    """(N, *full, C), with zeros before and after x."""
+    sides = [(b, f - b - s) for b, f, s in zip(before, full, x.shape[2:], strict=True)]
+    return mx.pad(x.transpose(0, 2, 3, 4, 1), [(0, 0), *sides, (0, 0)])
 
 
 WINOGRAD = Formulation(
@@ -176,6 +248,6 @@ WINOGRAD = Formulation(
     forward,
     input_gradient,
     weight_gradient,
-    temporaries="the input and the output, transformed: 3/2 of each",
+    temporaries="some slabs of the input and the output, transformed: 3/2 of each",
     fits=_fits,
 )

@@ -60,6 +60,13 @@ ODD_SPATIAL = [
     ((2, 1, 3), (3, 2, 3), 1, 0, (5, 4, 7)),
     ((1, 2, 1), (1, 2, 3), (2, 1, 2), 0, (2, 6, 5)),
 ]
+# of so many channels or volumes that Winograd's planes are computed in several slabs
+IN_SLABS = [
+    Problem((8, 1, 9, 4, 4), (600, 1, 3, 1, 2), padding=(1, 0, 1)),
+    Problem((40, 600, 14, 2, 3), (1, 600, 3, 2, 1), padding=0),
+    Problem((16, 2, 15, 3, 5), (400, 2, 3, 3, 3), padding=(2, 1, 1)),
+    Problem((3, 400, 32, 3, 5), (2, 400, 3, 3, 2), padding=(1, 1, 0)),
+]
 
 
 def geometry_of(case: Problem) -> ConvGeometry:
@@ -105,6 +112,11 @@ def test_outputs_and_gradients_equal_the_oracles(name, channels):
         case = problem(channels, spatial=spatial)
         if formulation.fits(geometry_of(case)):
             check(formulation, case, rng)
+
+
+@pytest.mark.parametrize("case", IN_SLABS, ids=str)
+def test_volumes_in_slabs_equal_the_oracles(case):
+    check(WINOGRAD, case, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -180,22 +192,20 @@ def test_half_types_lose_no_more_than_twice_what_mlx_loses(dtype, spatial):
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "spatial"),
+    ("name", "case"),
     [
-        ("flat grid", "dense", SPATIAL[0]),
-        ("flat grid", "depthwise", SPATIAL[3]),
-        ("flat grid", "grouped", SPATIAL[2]),
-        ("Winograd", "dense", SPATIAL[0]),
-        ("patches", "grouped", ODD_SPATIAL[-2]),
-        ("patches, channels-last", "dense", ODD_SPATIAL[-2]),
+        ("flat grid", problem("dense", spatial=SPATIAL[0])),
+        ("flat grid", problem("depthwise", spatial=SPATIAL[3])),
+        ("flat grid", problem("grouped", spatial=SPATIAL[2])),
+        ("Winograd", problem("dense", spatial=SPATIAL[0])),
+        ("Winograd", IN_SLABS[0]),
+        ("patches", problem("grouped", spatial=ODD_SPATIAL[-2])),
+        ("patches, channels-last", problem("dense", spatial=ODD_SPATIAL[-2])),
     ],
+    ids=str,
 )
 class TestTransformations:
     """Each transformation of MLX's agrees with the same of columns, which MLX has."""
-
-    @pytest.fixture
-    def case(self, channels, spatial) -> Problem:
-        return problem(channels, spatial=spatial)
 
     @pytest.fixture
     def arrays(self, case) -> list[mx.array]:
@@ -270,7 +280,7 @@ class TestTransformations:
         ("flat grid", (16, 16, 1), 24, 20),
         ("flat grid", (16, 16, 16), 24, 12),
         ("flat grid", (16, 16, 4), 24, 20),
-        ("Winograd", (16, 16, 1), 32, 24),
+        ("Winograd", (16, 16, 1), 32, 14),
     ],
 )
 def test_forward_and_backward_hold_no_multiple_of_the_kernel(
