@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 from lucid._device import is_plain
 from lucid.layout import spatial_axes
 from lucid.ops.derivative import with_derivatives
+from lucid.ops.taps import cut, strided_taps
 import mlx.core as mx
 import numpy as np
 
@@ -88,15 +89,8 @@ class Sliding:
     def taps(self, x: mx.array, axis: int, fill: float) -> list[Taps]:
         if self._tiles():
             return [mx.unflatten(x, axis, (-1, self.size))]
-        reach = (self.outputs - 1) * self.stride  # from the first window to the last
-        span = self.dilation * (self.size - 1) + 1
-        after = max(reach + span - self.length - self.padding, 0)
-        if self.padding or after:
-            sides = [(0, 0)] * x.ndim
-            sides[axis] = (self.padding, after)
-            x = mx.pad(x, sides, constant_values=fill)
-        starts = (tap * self.dilation for tap in range(self.size))
-        return [[_cut(x, axis, i, i + reach + 1, self.stride) for i in starts]]
+        starts = [tap * self.dilation - self.padding for tap in range(self.size)]
+        return [strided_taps(x, axis, starts, self.stride, self.outputs, fill)]
 
     def counts(self, include_pad: bool) -> np.ndarray:
         sides = self.padding if include_pad else 0
@@ -137,7 +131,7 @@ class Adaptive:
         repeats = self.length // block
         x = mx.unflatten(x, axis, (repeats, block))
         pairs = zip(starts, stops, strict=True)
-        return [_cut(x, axis + 1, start, stop) for start, stop in pairs]
+        return [cut(x, axis + 1, start, stop) for start, stop in pairs]
 
     def counts(self, include_pad: bool) -> np.ndarray:
         block, starts, stops = self._block()
@@ -179,8 +173,23 @@ def max_pool(x: mx.array, windows: Sequence[Windows], channel_axis: int) -> mx.a
 def _largest(taps: Taps, axis: int) -> mx.array:
     if isinstance(taps, mx.array) and taps.shape[axis + 1] >= MANY and not is_plain():
         return _largest_of_many(taps, axis + 1)
-    # MLX gives the gradient of equal ones to the second argument.
-    return functools.reduce(lambda a, b: mx.maximum(b, a), _slices(taps, axis))
+    return functools.reduce(_maximum, _slices(taps, axis))
+
+
+def _maximum(earlier: mx.array, later: mx.array) -> mx.array:
+    """The larger; of equal ones, the earlier has the gradient."""
+
+    def forward(earlier: mx.array, later: mx.array) -> mx.array:
+        return mx.maximum(later, earlier)  # MLX's gradient is the second argument's
+
+    def vjp(pair: Sequence[mx.array], dy: mx.array, y: mx.array) -> list[mx.array]:
+        # One comparison, as bytes: MLX multiplies by them faster than by bools.
+        first = mx.stop_gradient(pair[0] == y).view(mx.uint8)
+        return [dy * first, dy * (first == 0).view(mx.uint8)]
+
+    if is_plain():
+        return forward(earlier, later)
+    return with_derivatives(forward, vjp, of_output=True)(earlier, later)
 
 
 def _largest_of_many(x: mx.array, axis: int) -> mx.array:
@@ -273,7 +282,3 @@ def _slices(taps: Taps, axis: int) -> list[mx.array]:
         return taps
     parts = mx.split(taps, taps.shape[axis + 1], axis + 1)
     return [mx.squeeze(part, axis + 1) for part in parts]
-
-
-def _cut(x: mx.array, axis: int, start: int, stop: int, step: int = 1) -> mx.array:
-    return x[(slice(None),) * axis + (slice(start, stop, step),)]

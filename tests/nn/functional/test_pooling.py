@@ -80,6 +80,7 @@ def test_adaptive_windows(outputs):
         lambda x, **kw: F.max_pool3d(x, 2, **kw),
         lambda x, **kw: F.max_pool3d(x, 3, 2, 1, **kw),
         lambda x, **kw: F.max_pool3d(x, 2, 1, 1, 2, True, **kw),
+        lambda x, **kw: F.max_pool3d(x, 2, 5, dilation=2, **kw),
         lambda x, **kw: F.max_pool3d(x, 12, **kw),
         lambda x, **kw: F.adaptive_max_pool3d(x, (1, 2, 5), **kw),
     ],
@@ -98,6 +99,30 @@ def test_of_equal_voxels_the_first_is_the_largest_and_has_the_gradient(pool):
         want[(*index[:2], where[index])] += dy.reshape(where.shape)[index]
     _, (got,) = mx.vjp(pool, [mx.array(x)], [mx.array(dy)])
     assert_close(got, want.reshape(x.shape), "gradient")
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: F.avg_pool3d(x, 3, 2, 1),
+        lambda x: F.avg_pool3d(x, 2, 5),
+        lambda x: F.avg_pool3d(x, (1, 4, 5), 1, (0, 2, 1)),
+        lambda x: F.avg_pool3d(x, 3, 2, ceil_mode=True),
+    ],
+)
+def test_the_gradient_of_the_mean_is_its_transpose(pool):
+    """Of a linear function, <f(x), dy> = <x, f'(dy)>."""
+    x = draw(12, 11, 10)
+    y = pool(mx.array(x))
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    _, (dx,) = mx.vjp(pool, [mx.array(x)], [mx.array(dy)])
+    ours, others = np.vdot(x, np.array(dx)), np.vdot(np.array(y), dy)
+    assert abs(ours - others) < 1e-5 * np.linalg.norm(x) * np.linalg.norm(dx)
+
+
+def test_the_gradient_of_windows_far_apart_takes_no_memory_for_the_way():
+    dx = mx.grad(lambda x: F.max_pool3d(x, 1, 2**30).sum())(mx.ones((1, 1, 2, 2, 2)))
+    assert dx.flatten().tolist() == [1] + [0] * 7
 
 
 def test_indices_count_from_the_first_voxel_of_the_volume():
