@@ -7,6 +7,7 @@ from typing import Any
 from lucid._device import is_plain
 from lucid.ops.derivative import with_derivatives
 from lucid.ops.exponential import exp_of_negative
+from lucid.ops.loss import Labels, one_hot, pick
 import mlx.core as mx
 
 
@@ -42,6 +43,12 @@ class Normalized:
             return self._logsumexp
         return _logsumexp(self.x, self._softmax, self._logsumexp, self._axis)
 
+    def cross_entropy(self, labels: Labels) -> mx.array:
+        """-log(softmax) of each label's class, (N, ...); the axis is 1."""
+        if is_plain():
+            return self._logsumexp[:, 0] - labels.pick(self.x)
+        return _cross_entropy(self.x, self._softmax, self._logsumexp, labels)
+
 
 def _softmax(x: mx.array, known: mx.array, axis: int) -> mx.array:
     """The softmax of x, which is known, with the gradient of one."""
@@ -73,3 +80,27 @@ def _logsumexp(x: mx.array, softmax: mx.array, known: mx.array, axis: int) -> mx
     return with_derivatives(lambda x, softmax, known: known, vjp, jvp)(
         x, softmax, known
     )
+
+
+def _cross_entropy(
+    x: mx.array, softmax: mx.array, logsumexp: mx.array, labels: Labels
+) -> mx.array:
+    """logsumexp - x[index], with one gradient for both."""
+
+    def forward(
+        x: mx.array, softmax: mx.array, logsumexp: mx.array, index: mx.array
+    ) -> mx.array:
+        return logsumexp[:, 0] - pick(x, index)
+
+    def slope(arguments: Any) -> mx.array:
+        x, softmax, _, index = arguments
+        return _softmax(x, softmax, 1) - one_hot(index, x.shape[1])
+
+    def vjp(arguments: Any, dy: mx.array) -> tuple[mx.array, ...]:
+        _, *constant = arguments
+        return slope(arguments) * dy[:, None], *map(mx.zeros_like, constant)
+
+    def jvp(arguments: Any, tangents: Any) -> mx.array:
+        return (slope(arguments) * tangents[0]).sum(axis=1)
+
+    return with_derivatives(forward, vjp, jvp)(x, softmax, logsumexp, labels.index)

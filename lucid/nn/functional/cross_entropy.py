@@ -96,8 +96,7 @@ def cross_entropy_of(
         loss = (scores.logsumexp - x) * (t if each is None else t * each)
         return reduced_by(loss.sum(axis=1), reduction)
     labels = _labels(x, target, ignore_index)
-    logsumexp = scores.logsumexp[:, 0]
-    loss = logsumexp - labels.pick(x)
+    loss = scores.cross_entropy(labels)
     if not label_smoothing:
         return _of_classes(loss, labels, factors, reduction)
     spread = scores.logsumexp - x
@@ -116,17 +115,18 @@ def _of_classes(
     spread: mx.array | None = None,
 ) -> mx.array:
     """Each voxel's loss times its class's weight, without what is no class."""
-    factors = labels.is_class.astype(mx.float32)
+    count = labels.is_class.sum()
     if weight is not None:
-        factors = factors * weight[labels.index]
+        factors = labels.is_class * weight[labels.index]
+        loss, count = loss * factors, ops.total(factors)
     # A product alone would make a NaN of an infinite loss that does not count.
-    loss = mx.where(labels.is_class, loss * factors, 0.0)
+    loss = mx.where(labels.is_class, loss, 0.0)
     if spread is not None:
         loss = (1 - smoothing) * loss + smoothing * mx.where(
             labels.is_class, spread, 0.0
         )
     if reduction == "mean":
-        return ops.total(loss) / ops.total(factors) + labels.penalty
+        return ops.total(loss) / count + labels.penalty
     return reduced_by(loss, reduction) + labels.penalty
 
 
