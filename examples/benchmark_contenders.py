@@ -221,10 +221,10 @@ def problem(case: Case) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     shapes = (case.input, case.weight, case.weight[:1], case.output)
     arrays = [random.standard_normal(shape, np.float32) for shape in shapes]
-    return [_as_float32(mx.array(a).astype(getattr(mx, case.dtype))) for a in arrays]
+    return [as_float32(mx.array(a).astype(getattr(mx, case.dtype))) for a in arrays]
 
 
-def _as_float32(array: Any) -> np.ndarray:
+def as_float32(array: Any) -> np.ndarray:
     """Anyone's array in NumPy, which has no bfloat16 of its own."""
     if isinstance(array, mx.array):
         return np.array(array.astype(mx.float32))
@@ -248,7 +248,7 @@ def check_agreement(
                 f"{contender} gives {len(arrays)} arrays, {first} {len(reference)}."
             )
         for name, want, got in zip(names, reference, arrays, strict=False):
-            a, b = _as_float32(want), _as_float32(got)
+            a, b = as_float32(want), as_float32(got)
             off = (
                 np.abs(a - b).max() / np.abs(a).max() if a.shape == b.shape else np.inf
             )

@@ -28,7 +28,12 @@ import command_line
 if __name__ == "__main__":
     command_line.begin()
 
-from benchmark_contenders import DisagreementError, check_agreement, torch_device
+from benchmark_contenders import (
+    DisagreementError,
+    as_float32,
+    check_agreement,
+    torch_device,
+)
 from benchmark_conv3d import (
     allocator,
     check_options,
@@ -155,12 +160,28 @@ def trainers(
     }
 
 
+def compared(gradients: dict[str, Any]) -> dict[str, Any]:
+    """Loss and gradients by name, those of single weights as one array.
+
+    A PReLU's is a sum over all voxels, which may happen to cancel: of its own value,
+    float32 can then be any part away.
+    """
+    single = [name for name, gradient in gradients.items() if gradient.shape == (1,)]
+    if not single:
+        return gradients
+    together = np.concatenate([as_float32(gradients[name]) for name in single])
+    others = {name: of for name, of in gradients.items() if name not in single}
+    return {**others, "single weights": together}
+
+
 def measure(
     network: Network, device: str, repeats: int
 ) -> dict[str, dict[str, list[float]]]:
     """Times of a step by contender, once all agree on the first one's gradients."""
     everyone = trainers(network, device, CONTENDERS)
-    gradients = {who: trainer.gradients() for who, trainer in everyone.items()}
+    gradients = {
+        who: compared(trainer.gradients()) for who, trainer in everyone.items()
+    }
     names = list(gradients["lucid"])
     in_order = {who: [of[name] for name in names] for who, of in gradients.items()}
     check_agreement(in_order, names, network.tolerance)

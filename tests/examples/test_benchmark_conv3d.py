@@ -220,6 +220,15 @@ def test_bad_options_end_the_program_before_it_measures(
 
 
 @pytest.mark.slow
+def test_gradients_of_single_weights_are_compared_as_one_array(benchmark: Any):
+    compared = importlib.import_module("benchmark_training").compared
+    wide, cancelled, large = np.ones((2, 1)), np.array([1e-6]), np.array([3.0])
+    got = compared({"wide": wide, "a": cancelled, "loss": np.array(2.0), "b": large})
+    assert list(got) == ["wide", "loss", "single weights"]
+    assert np.array_equal(got["single weights"], np.array([1e-6, 3], np.float32))
+    assert list(compared({"wide": wide})) == ["wide"]
+
+
 def test_training_step_of_the_denoiser_is_timed_for_everyone(
     benchmark: Any, tmp_path: Path
 ):
