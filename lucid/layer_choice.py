@@ -18,9 +18,9 @@ from lucid.metal import pooling as metal_pooling
 from lucid.metal import upsampling as metal_upsampling
 from lucid.metal.pooling import Pools
 from lucid.ops import norm, pooling, upsampling
+from lucid.ops.axis_maps import AxisMap, Repeat
 from lucid.ops.norm import Shared
 from lucid.ops.pooling import Windows
-from lucid.ops.upsampling import AxisMap, Repeat
 import mlx.core as mx
 
 

@@ -18,9 +18,9 @@ from lucid.metal.guard import guarded
 from lucid.metal.smaller_layers import smaller_max_pool_gradients, smaller_max_pools
 from lucid.metal.upsampling import Three
 from lucid.ops import pooling
+from lucid.ops.axis_maps import Gather
 from lucid.ops.derivative import with_derivatives
 from lucid.ops.pooling import Windows
-from lucid.ops.upsampling import Gather
 import mlx.core as mx
 import numpy as np
 

@@ -12,8 +12,8 @@ from typing import Any
 from lucid.metal.guard import draw
 from lucid.metal.smaller import fewer
 from lucid.ops import pooling
+from lucid.ops.axis_maps import Gather
 from lucid.ops.pooling import Adaptive
-from lucid.ops.upsampling import Gather
 import mlx.core as mx
 import numpy as np
 

@@ -18,8 +18,8 @@ from lucid.metal import launch
 from lucid.metal.guard import guarded
 from lucid.metal.smaller_layers import smaller_resamplings
 from lucid.ops import upsampling
+from lucid.ops.axis_maps import AxisMap
 from lucid.ops.derivative import with_derivatives
-from lucid.ops.upsampling import AxisMap
 import mlx.core as mx
 import numpy as np
 

@@ -13,8 +13,8 @@ from lucid.metal import padding as padding_kernels
 from lucid.metal.conv import METAL
 from lucid.metal.conv_plan import weight_gradient_plan, weight_gradient_splits
 from lucid.metal.peak import multiply_add_kernel
+from lucid.ops.axis_maps import Repeat
 from lucid.ops.pooling import Adaptive
-from lucid.ops.upsampling import Repeat
 import mlx.core as mx
 import pytest
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from lucid.metal import norm, pooling, upsampling
 from lucid.metal.guard import Guarded
+from lucid.ops.axis_maps import Repeat, Sum
 from lucid.ops.pooling import Adaptive, sliding
-from lucid.ops.upsampling import Repeat, Sum, area, linear, nearest
+from lucid.ops.upsampling import area, linear, nearest
 import mlx.core as mx
 import pytest
 

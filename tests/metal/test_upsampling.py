@@ -7,7 +7,8 @@ from typing import Any
 
 from lucid.metal import upsampling
 import lucid.nn.functional as F
-from lucid.ops.upsampling import Repeat, area, linear, nearest
+from lucid.ops.axis_maps import Repeat
+from lucid.ops.upsampling import area, linear, nearest
 import mlx.core as mx
 import numpy as np
 import pytest

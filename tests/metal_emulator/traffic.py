@@ -14,7 +14,7 @@ import contextlib
 from dataclasses import dataclass
 import math
 import os
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from lucid import _device
@@ -30,7 +30,7 @@ def bytes_moved(function: Callable[..., Any], *inputs: mx.array) -> int:
     """What `function(*inputs)` reads and writes on a GPU."""
     records: list[dict[str, Any]] = []
     stand_ins = [mx.zeros(x.shape, x.dtype) for x in inputs]
-    with _as_on_a_gpu(), _plain.during(True):
+    with _as_on_a_gpu():
         mx.export_function(records.append, function, *stand_ins)
     return _Graph(records).bytes
 
@@ -40,43 +40,36 @@ def with_gradients(
 ) -> tuple[mx.array, ...]:
     """Output and gradients of `function(*inputs[:-1])`; the last is the cotangent.
 
-    For `bytes_moved`, which wants a graph that has no custom functions in it.
+    For `bytes_moved`, which wants a graph without custom functions: the rules for their
+    gradients take what a first call, without any, has computed.
     """
     *primals, cotangent = inputs
+    calls: list[tuple[Any, Any]] = []  # arguments and outputs of custom functions
+
+    def record(custom: _Transparent, arguments: Any) -> Any:
+        outputs = custom.function(*arguments)
+        calls.append((arguments, outputs))
+        return outputs
+
     mx.random.seed(0)
-    y = function(*primals)
+    with _calling(record):
+        y = function(*primals)
+    again = iter(calls)
     mx.random.seed(0)  # the same mask
-    with _plain.during(False):
+    with _calling(lambda custom, xs: custom.with_rule(*next(again))(*xs)):
         _, gradients = mx.vjp(lambda *xs: [function(*xs)], primals, [cotangent])
     return y, *gradients
 
 
-class _Plain:
-    """Whether custom functions are called as if they had no derivatives."""
-
-    now = False
-
-    @contextlib.contextmanager
-    def during(self, value: bool) -> Iterator[None]:
-        before, self.now = self.now, value
-        try:
-            yield
-        finally:
-            self.now = before
-
-
-_plain = _Plain()
-
-
 class _Transparent:
-    """`mx.custom_function` whose gradient takes what is inside of the outputs.
+    """`mx.custom_function`, of which MLX exports none: the function itself."""
 
-    MLX exports none of those that it makes itself.
-    """
+    # What calls one that has a rule and is not inside of another.
+    call: ClassVar[Callable[[_Transparent, Any], Any] | None] = None
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.rule: Callable[..., Any] | None = None
+        self.rule: Any = None
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         self.rule = rule
@@ -86,24 +79,29 @@ class _Transparent:
         return rule
 
     def __call__(self, *arguments: Any) -> Any:
-        rule = self.rule
-        if _plain.now or rule is None:
+        call = _Transparent.call
+        if call is None or self.rule is None:
             return self.function(*arguments)
-        inside: list[Any] = []
+        with _calling(None):
+            return call(self, arguments)
 
-        def function(*arrays: Any) -> Any:
-            with _plain.during(True):
-                inside[:] = [self.function(*arrays)]
-            return inside[0]
-
-        custom: Any = _CUSTOM_FUNCTION(function)
+    def with_rule(self, arguments: Any, outputs: Any) -> Callable[..., Any]:
+        """A custom function whose rule takes these, whatever it is called with."""
+        custom: Any = _CUSTOM_FUNCTION(lambda *_: outputs)
 
         @custom.vjp
-        def transparent(primals: Any, cotangents: Any, _: Any) -> Any:
-            with _plain.during(True):
-                return rule(primals, cotangents, inside[0])
+        def transparent(_: Any, cotangents: Any, __: Any) -> Any:
+            with _calling(None):
+                primals = arguments if len(arguments) > 1 else arguments[0]
+                return self.rule(primals, cotangents, outputs)
 
-        return custom(*arguments)
+        return custom
+
+
+@contextlib.contextmanager
+def _calling(call: Callable[[_Transparent, Any], Any] | None) -> Iterator[None]:
+    with mock.patch.object(_Transparent, "call", call):
+        yield
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from lucid._types import (
 from lucid.geometry import Triple, check_input_shape
 from lucid.layout import in_memory_order
 from lucid.ops import upsampling
-from lucid.ops.upsampling import AxisMap
+from lucid.ops.axis_maps import AxisMap
 import mlx.core as mx
 
 Scales = tuple[float, float, float]

@@ -25,6 +25,7 @@ SIZES = [
     ((4, 3, 5), (6, 7, 5)),
     ((6, 5, 8), (2, 3, 4)),
     ((1, 5, 4), (3, 1, 9)),
+    ((1, 2, 1), (2, 4, 2)),
     ((5, 4, 3), (5, 4, 3)),
 ]
 
@@ -158,6 +159,25 @@ def test_what_is_not_finite_stays_where_it_is(options):
     assert np.isfinite(y[:, :1]).all()
     assert np.isfinite(y[:, :, :3]).all()
     assert not np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_twice_as_large_what_is_not_finite_reaches_its_neighbors_alone(place):
+    def double(x: mx.array) -> mx.array:
+        return F.interpolate(x, scale_factor=2, mode="trilinear")
+
+    x = np.ones((1, 1, 8, 8, 8), np.float32)
+    x[0, 0, place, place, place] = np.nan
+    y = double(mx.array(x))
+    near = slice(max(2 * place - 1, 0), 2 * place + 3)
+    assert np.isnan(np.array(y)[0, 0, near, near, near]).all()
+    assert np.isnan(np.array(y)).sum() == len(range(16)[near]) ** 3
+    dy = np.ones(y.shape, np.float32)
+    dy[0, 0, 2 * place + 1, 2 * place + 1, 2 * place + 1] = np.nan
+    _, (dx,) = mx.vjp(double, [mx.array(x)], [mx.array(dy)])
+    near = slice(place, place + 2)
+    assert np.isnan(np.array(dx)[0, 0, near, near, near]).all()
+    assert np.isnan(np.array(dx)).sum() == len(range(8)[near]) ** 3
 
 
 def test_two_runs_give_the_same_bits():
