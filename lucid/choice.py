@@ -265,8 +265,8 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
         return Choice.of(PATCHES, "no voxel is read twice: one matrix product")
     if columns <= SMALL_COLUMNS:
         return Choice.of(COLUMNS, "little to do: few operations")
-    wide = min(c, o) >= 16 and c * outputs >= LARGE and taps > 3
-    if wide and WINOGRAD.fits(geometry) and wasted_planes(geometry) <= 0.5:
+    tiled = taps > 3 and WINOGRAD.fits(geometry) and wasted_planes(geometry) <= 0.5
+    if tiled and min(c, o) >= 16 and c * outputs >= LARGE:
         return Choice.of(WINOGRAD, "half the products along the depth")
     if not GRID.fits(geometry) or grid_waste(geometry) > 2.5:
         return Choice.of(COLUMNS, "a flat grid would be mostly border, or too long")
@@ -278,4 +278,8 @@ def choose_on_cpu(geometry: ConvGeometry, plain: bool) -> Choice:
         return Choice.of(
             COLUMNS, "few channels in: columns are small beside the output"
         )
-    return Choice.of(GRID, "a tap is an offset in a flat grid: nothing is gathered")
+    grid = Pick(GRID, "a tap is an offset in a flat grid: nothing is gathered")
+    if tiled and c >= max(o, 8) and o >= 4:
+        thin = "few channels out, which make the grid's products thin"
+        return Choice(grid, grid, Pick(WINOGRAD, thin))
+    return Choice(grid, grid, grid)

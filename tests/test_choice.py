@@ -44,6 +44,7 @@ KINDS = {
     "dense": geometry_of(32, 32),
     "padded otherwise": geometry_of(32, 32, padding_mode="circular"),
     "first layer": geometry_of(1, 32, size=48),
+    "last layer": geometry_of(32, 4, size=32),
     "strided": geometry_of(32, 64, size=48, stride=2),
     "dilated": geometry_of(32, 32, dilation=(2, 2, 2), padding=((2, 2),) * 3),
     "grouped": geometry_of(8, 8, groups=4),
@@ -114,6 +115,7 @@ def test_the_kinds_of_a_network_have_formulations_of_their_own():
     assert name("pointwise") == name("halving") == "patches"
     assert name("first layer") == name("empty batch") == "columns"
     assert name("tiny") == "mx.conv3d, plain"
+    assert name("last layer") == "flat grid / flat grid / Winograd"
 
 
 def test_plain_operations_end_with_an_exception_too():

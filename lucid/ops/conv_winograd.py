@@ -8,9 +8,9 @@ every core. Height and width are taps: offsets in a plane of rows, as in
 direct sum, where two axes would leave it. An infinity or NaN may reach every plane of
 its tiles, not those of its taps alone.
 
-x and dy are channels-first and float32; inside, voxels are rows and channels columns,
-which is the faster way around for the BLAS, and outputs are views of that. Padding is
-with zeros, stride, dilation and groups are one, the kernel is three deep.
+Arrays are channels-first and float32; inside, voxels are rows and channels columns,
+which is the faster way around for the BLAS. Padding is with zeros, stride, dilation and
+groups are one, the kernel is three deep.
 
 Large volumes are cut into slabs of a few tiles, which stay in cache from the transform
 to the output. MLX computes all operations of a stream on one thread: two streams take
@@ -25,6 +25,7 @@ import itertools
 from typing import NamedTuple
 
 from lucid.geometry import ConvGeometry, Triple
+from lucid.ops.bias import aligned
 from lucid.ops.conv import Formulation
 import mlx.core as mx
 
@@ -161,12 +162,12 @@ def _convolve(
         y = mx.array(_A).T @ sums.reshape(len(sums), 6, -1)
         y = y.reshape(-1, 4 * tiles.depth, tiles.height, tiles.width, o)
         y = y[:, : slab.depth, :, : outputs[2]]
+        y = y.transpose(0, 4, 1, 2, 3)
         # Without a bias, too: adding copies faster than mx.contiguous does.
-        return y + (0.0 if bias is None else bias)
+        return y + (0.0 if bias is None else aligned(bias, 1))
 
     slabs = _slabs(outputs, before, weight.shape, len(x))
-    y = mx.concatenate(_by_turns(convolve, slabs), axis=1)
-    return y.transpose(0, 4, 1, 2, 3)
+    return mx.concatenate(_by_turns(convolve, slabs), axis=2)
 
 
 class _Slab(NamedTuple):
