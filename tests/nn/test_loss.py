@@ -102,7 +102,7 @@ def test_smoothing_spreads_a_target_over_all_classes():
     assert got.item() == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.parametrize("index", [4, -1, 255, 2**32, 2**31])
+@pytest.mark.parametrize("index", [4, -1, 255, 256, 2**32, 2**31])
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_an_index_that_is_no_class_makes_the_loss_nan_and_has_no_gradient(
     index, reduction
@@ -127,6 +127,18 @@ def test_labels_of_any_integer_dtype_are_the_same(dtype):
     want = F.cross_entropy(array(SCORES), array(LABELS))
     target = lucid.tensor(LABELS, dtype=dtype)
     assert F.cross_entropy(array(SCORES), target).item() == want.item()
+
+
+@pytest.mark.parametrize("classes", [256, 257, 300])
+def test_classes_may_be_more_than_a_byte_holds(classes):
+    scores = np.random.default_rng(0).normal(size=(1, classes, 4))
+    labels = np.array([[0, 255, classes - 1, 3]])
+    loss, gradient = mx.value_and_grad(F.cross_entropy)(array(scores), array(labels))
+    target = np.swapaxes(np.eye(classes)[labels], 1, 2)
+    want = -(log_softmax(scores) * target).sum(1).mean()
+    assert loss.item() == pytest.approx(want, rel=1e-5)
+    want = (np.exp(log_softmax(scores)) - target) / 4
+    np.testing.assert_allclose(np.array(gradient), want, atol=1e-6)
 
 
 def test_scores_of_minus_infinity_rule_out_a_class():
