@@ -173,23 +173,28 @@ def max_pool(x: mx.array, windows: Sequence[Windows], channel_axis: int) -> mx.a
 def _largest(taps: Taps, axis: int) -> mx.array:
     if isinstance(taps, mx.array) and taps.shape[axis + 1] >= MANY and not is_plain():
         return _largest_of_many(taps, axis + 1)
-    return functools.reduce(_maximum, _slices(taps, axis))
+    return _first_maximum(_slices(taps, axis))
 
 
-def _maximum(earlier: mx.array, later: mx.array) -> mx.array:
-    """The larger; of equal ones, the earlier has the gradient."""
+def _first_maximum(taps: Sequence[mx.array]) -> mx.array:
+    """Of equal ones, the first has the gradient."""
 
-    def forward(earlier: mx.array, later: mx.array) -> mx.array:
-        return mx.maximum(later, earlier)  # MLX's gradient is the second argument's
+    def forward(*taps: mx.array) -> mx.array:
+        # MLX gives it to the second argument.
+        return functools.reduce(lambda a, b: mx.maximum(b, a), taps)
 
-    def vjp(pair: Sequence[mx.array], dy: mx.array, y: mx.array) -> list[mx.array]:
-        # One comparison, as bytes: MLX multiplies by them faster than by bools.
-        first = mx.stop_gradient(pair[0] == y).view(mx.uint8)
-        return [dy * first, dy * (first == 0).view(mx.uint8)]
+    def vjp(taps: Sequence[mx.array], dy: mx.array, y: mx.array) -> list[mx.array]:
+        # As bytes, by which MLX compares and multiplies faster than by bools.
+        equal = [mx.stop_gradient(tap == y).view(mx.uint8) for tap in taps[:-1]]
+        taken, parts = equal[0], [dy * equal[0]]
+        for of_tap in equal[1:]:
+            parts.append(dy * (of_tap > taken).view(mx.uint8))
+            taken = mx.maximum(taken, of_tap)
+        return [*parts, dy * (taken == 0).view(mx.uint8)]
 
-    if is_plain():
-        return forward(earlier, later)
-    return with_derivatives(forward, vjp, of_output=True)(earlier, later)
+    if is_plain() or len(taps) == 1:
+        return forward(*taps)
+    return with_derivatives(forward, vjp, of_output=True)(*taps)
 
 
 def _largest_of_many(x: mx.array, axis: int) -> mx.array:
