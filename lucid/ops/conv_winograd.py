@@ -13,13 +13,12 @@ which is the faster way around for the BLAS. Padding is with zeros, stride, dila
 groups are one, the kernel is three deep.
 
 Large volumes are cut into slabs of a few tiles, which stay in cache from the transform
-to the output. MLX computes all operations of a stream on one thread: two streams take
-the slabs by turns, and so both compute what is no product.
+to the output. Two threads take them by turns, so that both compute what is no product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 import itertools
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from typing import NamedTuple
 from lucid.geometry import ConvGeometry, Triple
 from lucid.ops.bias import aligned
 from lucid.ops.conv import Formulation
+from lucid.ops.turns import by_turns
 import mlx.core as mx
 
 _A = (
@@ -58,7 +58,6 @@ _G = (
 # Numbers in a slab of the input or the output, whichever has more channels. Measured:
 # smaller ones are not worth their operations.
 SLAB = 2**18
-_SECOND_STREAM = mx.new_thread_local_stream(mx.cpu)  # one for each thread of Python's
 
 
 class _Tiles(NamedTuple):
@@ -135,7 +134,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
         return mx.stack(found, axis=-1)
 
     slabs = _slabs(geometry.output_size, before, geometry.weight_shape, len(x))
-    total = functools.reduce(mx.add, _by_turns(products, slabs))
+    total = functools.reduce(mx.add, by_turns(products, slabs))
     dw = mx.array(_G).T @ total.reshape(6, -1)
     dw = dw.reshape(3, o, c, *geometry.kernel_size[1:])
     return dw.transpose(1, 2, 0, 3, 4)
@@ -167,7 +166,7 @@ def _convolve(
         return y + (0.0 if bias is None else aligned(bias, 1))
 
     slabs = _slabs(outputs, before, weight.shape, len(x))
-    return mx.concatenate(_by_turns(convolve, slabs), axis=2)
+    return mx.concatenate(by_turns(convolve, slabs), axis=2)
 
 
 class _Slab(NamedTuple):
@@ -202,18 +201,6 @@ def _slabs(
         )
         for start, stop in itertools.pairwise(cuts)
     ]
-
-
-def _by_turns(
-    function: Callable[[_Slab], mx.array], slabs: Sequence[_Slab]
-) -> list[mx.array]:
-    """`function` of each slab, on this stream and another by turns."""
-    streams = itertools.cycle([mx.default_stream(mx.default_device()), _SECOND_STREAM])
-    results = []
-    for slab in slabs:
-        with mx.stream(next(streams)):
-            results.append(function(slab))
-    return results
 
 
 def _transform_inputs(x: mx.array, slab: _Slab) -> mx.array:

@@ -28,6 +28,14 @@ def test_the_ends_and_every_shape(shape):
     assert mx.isnan(exp_of_negative(mx.full(shape, math.nan))).all()
 
 
+def test_large_arrays_are_exact_everywhere_and_keep_their_order():
+    x = -np.random.default_rng(0).uniform(0, 80, (3, 601, 701)).astype(np.float32)
+    want = np.exp(x.astype(np.float64))
+    for axes in ((0, 1, 2), (2, 0, 1)):
+        got = np.array(exp_of_negative(mx.array(x).transpose(axes)), np.float64)
+        assert np.allclose(got, want.transpose(axes), rtol=3e-6, atol=2e-38)
+
+
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
 def test_half_types_stay(dtype):
     y = exp_of_negative(mx.array([-1.0], dtype))
