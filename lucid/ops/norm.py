@@ -19,7 +19,7 @@ import mlx.core as mx
 # true one is then less than sqrt(GUESSED) standard deviations away.
 GUESSED = 8
 # How many sums of voxels are taken at once.
-MOST_SIDE_BY_SIDE, FEWEST_SIDE_BY_SIDE = 256, 32
+MOST_SIDE_BY_SIDE, FEWEST_SIDE_BY_SIDE = 256, 8
 
 
 @dataclass(frozen=True)
