@@ -60,6 +60,11 @@ _G = (
 SLAB = 2**18
 
 
+@functools.cache
+def _matrix(rows: tuple[tuple[float, ...], ...]) -> mx.array:
+    return mx.array(rows, mx.float32)
+
+
 class _Tiles(NamedTuple):
     """A volume's planes in tiles of four, each a grid of rows and columns."""
 
@@ -135,7 +140,7 @@ def weight_gradient(x: mx.array, dy: mx.array, geometry: ConvGeometry) -> mx.arr
 
     slabs = _slabs(geometry.output_size, before, geometry.weight_shape, len(x))
     total = functools.reduce(mx.add, by_turns(products, slabs))
-    dw = mx.array(_G).T @ total.reshape(6, -1)
+    dw = _matrix(_G).T @ total.reshape(6, -1)
     dw = dw.reshape(3, o, c, *geometry.kernel_size[1:])
     return dw.transpose(1, 2, 0, 3, 4)
 
@@ -149,7 +154,7 @@ def _convolve(
 ) -> mx.array:
     """Outputs of x, which begins `before` voxels after the first tap of the first."""
     o, c = weight.shape[:2]
-    matrices = mx.array(_G) @ weight.transpose(2, 3, 4, 1, 0).reshape(3, -1)
+    matrices = _matrix(_G) @ weight.transpose(2, 3, 4, 1, 0).reshape(3, -1)
     matrices = matrices.reshape(6, -1, c, o)  # (6, KH * KW, C, O)
 
     def convolve(slab: _Slab) -> mx.array:
@@ -158,7 +163,7 @@ def _convolve(
         sums = inputs[:, :, : tiles.rows] @ matrices[:, 0]
         for i, tap in enumerate(tiles.taps[1:], start=1):
             sums = mx.addmm(sums, inputs[:, :, tap : tap + tiles.rows], matrices[:, i])
-        y = mx.array(_A).T @ sums.reshape(len(sums), 6, -1)
+        y = _matrix(_A).T @ sums.reshape(len(sums), 6, -1)
         y = y.reshape(-1, 4 * tiles.depth, tiles.height, tiles.width, o)
         y = y[:, : slab.depth, :, : outputs[2]]
         y = y.transpose(0, 4, 1, 2, 3)
@@ -211,8 +216,8 @@ def _transform_inputs(x: mx.array, slab: _Slab) -> mx.array:
     full = (4 * (tiles.depth + 1), height, tiles.width)
     padded = _padded(x[:, :, slab.reads], slab.before, full)
     planes = padded.reshape(n, tiles.depth + 1, 4, -1)
-    from_next = mx.array(_B_NEXT) @ planes[:, 1:, :2]
-    planes = mx.addmm(from_next, mx.array(_B_OWN), planes[:, :-1])
+    from_next = _matrix(_B_NEXT) @ planes[:, 1:, :2]
+    planes = mx.addmm(from_next, _matrix(_B_OWN), planes[:, :-1])
     return planes.reshape(-1, 6, height * tiles.width, c)
 
 
@@ -221,7 +226,7 @@ def _transform_gradients(dy: mx.array, slab: _Slab) -> mx.array:
     o, tiles = dy.shape[1], slab.tiles
     full = (4 * tiles.depth, tiles.height, tiles.width)
     padded = _padded(dy[:, :, slab.writes], (0, 0, 0), full)
-    planes = mx.array(_A) @ padded.reshape(-1, 4, tiles.rows * o)
+    planes = _matrix(_A) @ padded.reshape(-1, 4, tiles.rows * o)
     return planes.reshape(-1, 6, tiles.rows, o)
 
 
